@@ -1,0 +1,1 @@
+"""Online agents built on the streaming learner."""

@@ -1,0 +1,1 @@
+"""Gymnasium environments with delayed reward, and their wrappers."""

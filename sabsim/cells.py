@@ -1,0 +1,233 @@
+"""Recurrent cells: one batched forward step and its explicit vector-Jacobian product (VJP), no tape over time.
+
+A cell works on *rows*: the streams of the main chain, or the segments of a replay. Its input is the joined row
+``xh = [x ; h_prev]`` of shape ``(rows, d_in + n)``, so that a step is one matrix product, and the parameter gradient of
+a whole window is one more. What a backward pass needs is written into a ``Tape``, buffers with a leading time axis that
+are allocated once.
+
+The backward pass goes in three parts: ``prepare`` computes every local derivative of the window at once, ``vjp`` walks
+one step back, ``accumulate`` adds the parameter gradient of all steps.
+
+Recall changes h between two steps (h = h_hat + s) and never the LSTM's cell state c.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+Tape = dict[str, Tensor]
+Views = dict[str, Tensor]
+
+
+class Cell(ABC):
+    """A recurrent cell of ``hidden`` units on inputs of size ``d_in``.
+
+    ``gates`` is the number of pre-activation blocks of size n; ``has_c`` says whether there is a cell state c.
+    """
+
+    name: ClassVar[str]
+    gates: ClassVar[int]
+    has_c: ClassVar[bool]
+
+    def __init__(self, d_in: int, hidden: int) -> None:
+        self.d_in = d_in
+        self.hidden = hidden
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter shapes by name; ``W`` joins W_x ``(G n, d_in)`` and W_h ``(G n, n)`` side by side."""
+        g = self.gates * self.hidden
+        return {"W": (g, self.d_in + self.hidden), "b": (g,)}
+
+    def initialise(self, p: Views, generator: torch.Generator, forget_bias: float) -> None:
+        """Uniform in +-1/sqrt(n), as torch's own recurrent layers; biases zero but for the LSTM's forget gate."""
+        bound = self.hidden**-0.5
+        p["W"].uniform_(-bound, bound, generator=generator)
+        p["b"].zero_()
+
+    @abstractmethod
+    def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
+        """Buffers for ``steps`` steps of ``rows`` rows, each of shape ``(steps, rows, ...)``."""
+
+    @abstractmethod
+    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
+        """One step: reads ``xh`` (rows, d_in+n) and ``c`` (rows, n), writes ``h_hat`` and ``c_next`` (rows, n)."""
+
+    @abstractmethod
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+        """Local derivatives of steps ``first .. last-1``, all at once. ``xh``, ``c``: the states before each step."""
+
+    @abstractmethod
+    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """One step back: credit on (h_hat, c) of step ``t`` (counted from ``first``) -> credit on (h_prev, c_prev)."""
+
+    @abstractmethod
+    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
+        """Adds the parameter gradient of all steps walked to ``g``; ``xh`` (steps, rows, d_in+n)."""
+
+
+class LSTM(Cell):
+    """Long short-term memory; gate order o, i, f, g (the three sigmoids side by side).
+
+    c = f c_prev + i g,  h_hat = o tanh(c).
+    """
+
+    name = "lstm"
+    gates = 4
+    has_c = True
+
+    def initialise(self, p: Views, generator: torch.Generator, forget_bias: float) -> None:
+        super().initialise(p, generator, forget_bias)
+        p["b"][2 * self.hidden : 3 * self.hidden] = forget_bias
+
+    def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
+        n = self.hidden
+        return {
+            "gates": like.new_zeros(steps, rows, 4 * n),
+            "tanh_c": like.new_zeros(steps, rows, n),
+            "d_pre": like.new_zeros(steps, rows, 4 * n),
+        }
+
+    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
+        n = self.hidden
+        gates = tape["gates"][t]
+        torch.addmm(p["b"], xh, p["W"].t(), out=gates)
+        gates[:, : 3 * n].sigmoid_()
+        gates[:, 3 * n :].tanh_()
+        o, i, f, g = gates.split(n, dim=1)
+        torch.mul(f, c, out=c_next)
+        c_next.addcmul_(i, g)
+        torch.tanh(c_next, out=tape["tanh_c"][t])
+        torch.mul(o, tape["tanh_c"][t], out=h_hat)
+
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+        n = self.hidden
+        gates, tanh_c = tape["gates"][first:last], tape["tanh_c"][first:last]
+        o, i, f, g = gates.unflatten(2, (4, n)).unbind(2)
+        slope = gates[..., : 3 * n] * (1 - gates[..., : 3 * n])
+        s_o, s_i, s_f = slope.unflatten(2, (3, n)).unbind(2)
+        d_pre = tape["d_pre"][first:last]
+        d_pre4 = d_pre.unflatten(2, (4, n))
+        torch.mul(tanh_c, s_o, out=d_pre4[:, :, 0])
+        torch.mul(g, s_i, out=d_pre4[:, :, 1])
+        torch.mul(c, s_f, out=d_pre4[:, :, 2])
+        torch.mul(i, 1 - g * g, out=d_pre4[:, :, 3])
+        return {"c_of_h": o * (1 - tanh_c * tanh_c), "f": f, "d_pre": d_pre, "d_pre4": d_pre4}
+
+    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        assert dc is not None
+        dc = torch.addcmul(dc, dh, local["c_of_h"][t])
+        pre4 = local["d_pre4"][t]
+        pre4[:, 0].mul_(dh)
+        pre4[:, 1:].mul_(dc.unsqueeze(1))
+        dh_prev = local["d_pre"][t] @ p["W"][:, self.d_in :]
+        return dh_prev, dc * local["f"][t]
+
+    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
+        d_pre = local["d_pre"].flatten(0, 1)
+        g["W"].addmm_(d_pre.t(), xh.flatten(0, 1))
+        g["b"].add_(d_pre.sum(0))
+
+
+class GRU(Cell):
+    """Gated recurrent unit, gate order r, z, n, with the reset gate after the product as in torch and cuDNN.
+
+    n_t = tanh(W_xn x + b_n + r (W_hn h_prev + b_hn)),  h_hat = (1 - z) n_t + z h_prev. Here h_prev is the state after
+    recall. ``b_n`` is the hidden-side bias b_hn.
+    """
+
+    name = "gru"
+    gates = 3
+    has_c = False
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {**super().shapes(), "b_n": (self.hidden,)}
+
+    def initialise(self, p: Views, generator: torch.Generator, forget_bias: float) -> None:
+        super().initialise(p, generator, forget_bias)
+        p["b_n"].zero_()
+        p["b"][self.hidden : 2 * self.hidden] = forget_bias
+
+    def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
+        n = self.hidden
+        return {
+            "gates": like.new_zeros(steps, rows, 3 * n),
+            "hidden_n": like.new_zeros(steps, rows, n),
+            "d_x": like.new_zeros(steps, rows, 3 * n),
+            "d_h": like.new_zeros(steps, rows, 3 * n),
+        }
+
+    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
+        n, d = self.hidden, self.d_in
+        x, h = xh[:, :d], xh[:, d:]
+        gates, hidden_n = tape["gates"][t], tape["hidden_n"][t]
+        gates[:, : 2 * n] = torch.addmm(p["b"][: 2 * n], xh, p["W"][: 2 * n].t()).sigmoid_()
+        hidden_n.copy_(torch.addmm(p["b_n"], h, p["W"][2 * n :, d:].t()))
+        r, z, new = gates.split(n, dim=1)
+        input_n = torch.addmm(p["b"][2 * n :], x, p["W"][2 * n :, :d].t())
+        new.copy_(input_n.addcmul_(r, hidden_n).tanh_())
+        torch.lerp(new, h, z, out=h_hat)
+
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+        n, d = self.hidden, self.d_in
+        gates, hidden_n = tape["gates"][first:last], tape["hidden_n"][first:last]
+        r, z, new = gates.unflatten(2, (3, n)).unbind(2)
+        d_x, d_h = tape["d_x"][first:last], tape["d_h"][first:last]
+        slope_n = (1 - z) * (1 - new * new)
+        d_x[..., 2 * n :] = slope_n
+        d_x[..., :n] = slope_n * hidden_n * r * (1 - r)
+        d_x[..., n : 2 * n] = (xh[..., d:] - new) * z * (1 - z)
+        d_h.copy_(d_x)
+        d_h[..., 2 * n :].mul_(r)
+        return {"z": z, "d_x": d_x, "d_h": d_h, "d_x3": d_x.unflatten(2, (3, n)), "d_h3": d_h.unflatten(2, (3, n))}
+
+    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        local["d_x3"][t].mul_(dh.unsqueeze(1))
+        local["d_h3"][t].mul_(dh.unsqueeze(1))
+        dh_prev = local["d_h"][t] @ p["W"][:, self.d_in :]
+        return dh_prev.addcmul_(dh, local["z"][t]), dc
+
+    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
+        d_x, d_h = local["d_x"].flatten(0, 1), local["d_h"].flatten(0, 1)
+        rows = xh.flatten(0, 1)
+        g["W"][:, : self.d_in].addmm_(d_x.t(), rows[:, : self.d_in])
+        g["W"][:, self.d_in :].addmm_(d_h.t(), rows[:, self.d_in :])
+        g["b"].add_(d_x.sum(0))
+        g["b_n"].add_(d_h[:, 2 * self.hidden :].sum(0))
+
+
+class RNN(Cell):
+    """Vanilla recurrent network: h_hat = tanh(W_x x + W_h h_prev + b)."""
+
+    name = "rnn"
+    gates = 1
+    has_c = False
+
+    def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
+        n = self.hidden
+        return {"h_hat": like.new_zeros(steps, rows, n), "d_pre": like.new_zeros(steps, rows, n)}
+
+    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
+        torch.tanh(torch.addmm(p["b"], xh, p["W"].t()), out=h_hat)
+        tape["h_hat"][t].copy_(h_hat)
+
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+        h_hat, d_pre = tape["h_hat"][first:last], tape["d_pre"][first:last]
+        d_pre.copy_(1 - h_hat * h_hat)
+        return {"d_pre": d_pre}
+
+    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        d_pre = local["d_pre"][t]
+        d_pre.mul_(dh)
+        return d_pre @ p["W"][:, self.d_in :], dc
+
+    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
+        d_pre = local["d_pre"].flatten(0, 1)
+        g["W"].addmm_(d_pre.t(), xh.flatten(0, 1))
+        g["b"].add_(d_pre.sum(0))
+
+
+CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LSTM, GRU, RNN)}

@@ -1,0 +1,11 @@
+"""Credit rules: how a learning signal becomes a parameter gradient. One rule a file."""
+
+from ._base import CreditRule, Trigger
+from .bptt import BPTT
+from .immediate import Immediate
+from .sab import SAB
+from .tbptt import TBPTT
+
+CREDIT_RULES: dict[str, type[CreditRule]] = {rule.name: rule for rule in (SAB, TBPTT, BPTT, Immediate)}
+
+__all__ = ["BPTT", "CREDIT_RULES", "SAB", "TBPTT", "CreditRule", "Immediate", "Trigger"]

@@ -1,0 +1,91 @@
+"""Sparse Attentive Backtracking with one hop (Ke et al. 2017, sections 3 and 7.2), in bounded memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..errors import ConfigError
+from ..macrostate import Macrostate
+from ..replay import Replay, ReplayEvents
+from ..window import Credits, Window
+from ._base import CreditRule, Trigger
+
+
+@dataclass(frozen=True, kw_only=True)
+class SAB(CreditRule):
+    """Credit flows ``k_trunc`` steps along the main chain, jumps to recalled microstates, and is replayed around them.
+
+    Args (symbol, unit):
+        k_top: microstates recalled per step.
+        k_trunc: steps of the main chain and of a segment.
+        k_att: every k_att-th hidden state is offered to the macrostate.
+        replays: segments per stream and update, those of greatest credit; 0 is recall without replay.
+        update_every: steps between updates, 1 .. k_trunc; None means k_trunc.
+        negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
+        trigger: ``clock`` updates after every block; ``replay`` only after a block whose replayed credit exceeds its
+            running mean, the gradients of the blocks between being accumulated.
+
+    Raises ConfigError: for a value out of range.
+    """
+
+    name: ClassVar[str] = "sab"
+    recalls: ClassVar[bool] = True
+
+    k_top: int = 5
+    k_att: int = 1
+    replays: int = 2
+    update_every: int | None = None
+    negligible: float = 0.0
+    trigger: Trigger = "clock"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("k_top", 1), ("k_att", 1), ("replays", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least {least}")
+        if not 1 <= self.block <= self.k_trunc:
+            raise ConfigError(f"update_every = {self.update_every}: must be between 1 and k_trunc = {self.k_trunc}")
+        if not 0 <= self.negligible <= 1:
+            raise ConfigError(f"negligible = {self.negligible}: must be between 0 and 1")
+        if self.trigger not in ("clock", "replay"):
+            raise ConfigError(f"trigger = {self.trigger!r}: must be clock or replay")
+
+    @property
+    def block(self) -> int:
+        return self.k_trunc if self.update_every is None else self.update_every
+
+    def backward(self, window: Window, memory: Macrostate | None, replay: Replay | None) -> ReplayEvents | None:
+        credits = window.backward(memory)
+        if replay is None or memory is None or credits is None:
+            return None
+        slot, norm = replay.choose(credits)
+        length = replay.backward(credits, slot, norm, memory)
+        return _events(window, memory, credits, slot, norm, length)
+
+
+def _events(
+    window: Window,
+    memory: Macrostate,
+    credits: Credits,
+    slot: torch.Tensor,
+    norm: torch.Tensor,
+    length: torch.Tensor,
+) -> ReplayEvents:
+    """Describes the replays of one update; global steps are found from ring positions by the window's clock."""
+    position = credits.position.gather(1, slot)
+    step = position + window.origin
+    source_step = memory.arrays["stamp"][memory.rows(slot)]
+    loss = window.rings["loss"].gather(0, position.t()).t()
+    return ReplayEvents(
+        step=step,
+        source_step=source_step,
+        lag=step - source_step,
+        weight=credits.weight.gather(1, slot),
+        credit=norm,
+        loss=loss,
+        replayed_steps=length,
+        valid=norm > 0,
+    )

@@ -1,0 +1,362 @@
+"""The streaming learner: ``step`` forward, ``learn`` from a signal, ``reset`` at a new sequence. Nothing else.
+
+One step's way: x -> cell -> salience -> sparsify -> summary -> readout -> y. At the end of a block: signal -> readout VJP
+-> window VJP -> credits on microstates -> replay -> flat gradient -> optimiser. Then the finished block is offered to
+the macrostate, where retention decides what stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .credit import CreditRule
+from .errors import ConfigError, NonFiniteError
+from .macrostate import Macrostate, Offer
+from .network import Network, Parameters
+from .optim import Optimizer
+from .replay import Replay, ReplayEvents
+from .retention import All, Retention, States
+from .sparsify import EMPTY, SPARSIFIERS
+from .window import Window
+
+WATCHED = ("input x", "learning signal dL/dy", "hidden state h", "gradient")
+"""Tensors looked at for NaN and infinity at every update, in the order of blame."""
+
+TRIGGER_DECAY = 0.99
+"""Decay per block of the running mean of replayed credit that the ``replay`` trigger compares with."""
+
+
+class ReadEvents(NamedTuple):
+    """What the last step read: ``index`` (slot), ``weight`` (0: not read) and ``source_step``, each ``(streams, K)``."""
+
+    index: Tensor
+    weight: Tensor
+    source_step: Tensor
+
+
+class StreamingLearner:
+    """Learns online on ``streams`` endless sequences side by side, with bounded memory and no autograd.
+
+    Args:
+        network: the pieces of a step and their sizes.
+        credit: the credit rule, e.g. ``SAB(k_top=5, k_trunc=5)``.
+        retention: which microstates stay; its ``slots`` bound the macrostate. Unused by rules that do not recall.
+        optimizer: e.g. ``Adam(lr=1e-3)``.
+        streams: B.
+        seed: of the initial parameters and of whatever retention draws.
+        device: "cpu", "cuda", or "auto" (CUDA if there is one).
+        dtype: torch.float32 or torch.float64.
+
+    Raises ConfigError: for settings that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        credit: CreditRule,
+        retention: Retention,
+        optimizer: Optimizer,
+        streams: int = 1,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if streams < 1:
+            raise ConfigError(f"streams = {streams}: must be at least 1")
+        if credit.recalls and retention.slots < credit.k_top:
+            raise ConfigError(f"slots = {retention.slots}: must be at least k_top = {credit.k_top}")
+        if credit.replays > retention.slots:
+            raise ConfigError(f"replays = {credit.replays}: there are only slots = {retention.slots} to replay")
+        self.network, self.credit, self.retention, self.optimizer = network, credit, retention, optimizer
+        self.streams, self.seed, self.learning = streams, seed, True
+        self.device, self.dtype = choose_device(device), dtype
+        slots = retention.slots if credit.recalls else 0
+        self._parameters = Parameters(network, recall=credit.recalls, slots=slots, dtype=dtype, device=self.device)
+        self._parameters.initialise(seed)
+        self._optim = optimizer.state(self.flat)
+        sparsifier = SPARSIFIERS[network.sparsify](credit.k_top, slots) if credit.recalls else None
+        self.window = Window(
+            self._parameters,
+            sparsifier,
+            streams=streams,
+            slots=slots,
+            history=credit.k_trunc if credit.recalls else credit.k_trunc - credit.block,
+            block=credit.block,
+            k_trunc=credit.k_trunc,
+        )
+        self._memory: Macrostate | None = None
+        self._replay: Replay | None = None
+        if credit.recalls:
+            self._memory = Macrostate(
+                streams=streams,
+                slots=slots,
+                d_in=network.d_in,
+                hidden=network.hidden,
+                width_c=network.hidden if self._parameters.cell.has_c else 0,
+                k_trunc=credit.k_trunc,
+                like=self.flat,
+            )
+            if credit.replays:
+                self._replay = Replay(
+                    self._parameters,
+                    streams=streams,
+                    budget=credit.replays,
+                    k_trunc=credit.k_trunc,
+                    negligible=credit.negligible,
+                )
+        self._generator = torch.Generator(device=self.device).manual_seed(seed + 1)
+        self._position = self.window.history
+        self._local = torch.zeros(streams, dtype=torch.int64, device=self.device)
+        self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._typical = self.flat.new_zeros(())
+        self.clock = 0
+        self._refresh()
+
+    # What there is to see
+
+    @property
+    def flat(self) -> Tensor:
+        """All parameters, ``(size,)``."""
+        return self._parameters.flat
+
+    @property
+    def grad(self) -> Tensor:
+        """The gradient of the last update (with trigger ``replay``: accumulated since the last one), ``(size,)``."""
+        return self._parameters.grad
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Views of the parameters by name: changing one changes the learner."""
+        return self._parameters.named(self.flat)
+
+    @property
+    def grads(self) -> dict[str, Tensor]:
+        """Views of the gradient by the same names."""
+        return self._parameters.named(self.grad)
+
+    @property
+    def macrostate(self) -> Macrostate:
+        """The memory. Raises ConfigError if the credit rule has none."""
+        if self._memory is None:
+            raise ConfigError(f"credit = {self.credit.name!r}: this rule recalls nothing and has no macrostate")
+        return self._memory
+
+    @property
+    def macrostate_bytes(self) -> int:
+        """Bytes of the macrostate, all streams."""
+        return self._memory.nbytes if self._memory else 0
+
+    @property
+    def updates(self) -> Tensor:
+        """Optimiser steps taken, 0-d int64."""
+        return self._optim["updates"]
+
+    @property
+    def gradient_norm(self) -> Tensor:
+        """Global norm, before the clip, of the gradient of the last optimiser step, 0-d."""
+        return self._optim["norm"]
+
+    @property
+    def read(self) -> ReadEvents | None:
+        """What the last step read; None without recall."""
+        if self._memory is None:
+            return None
+        rings, last = self.window.rings, self._position - 1
+        return ReadEvents(rings["index"][last], rings["weight"][last], rings["stamp"][last])
+
+    # The three calls
+
+    @torch.no_grad()
+    def reset(self, done: Tensor) -> None:
+        """The streams in ``done`` ``(streams,)`` bool begin a new sequence: zero state, empty macrostate."""
+        self._advance_if_full()
+        keep = (~done).to(self.dtype).unsqueeze(1)
+        self.window.cut(self._position, keep)
+        self._local.masked_fill_(done, 0)
+        if self._memory is not None:
+            self._memory.clear(done)
+            self._gap.masked_fill_(done.unsqueeze(1), EMPTY)
+
+    @torch.no_grad()
+    def step(self, x: Tensor) -> Tensor:
+        """One step forward: x ``(streams, d_in)`` -> y ``(streams, d_out)``, valid until the next step. O(slots)."""
+        self._advance_if_full()
+        y = self.window.step(self._position, x, self._memory, self._keys, self._gap)
+        self.window.rings["local"][self._position] = self._local
+        self._local.add_(1)
+        self._position += 1
+        self.clock += 1
+        return y
+
+    @torch.no_grad()
+    def learn(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:
+        """Takes the learning signal of the last step; at a block's end, an update.
+
+        Args: ``dL_dy`` (streams, d_out), the gradient of the total loss with respect to y; ``loss`` (streams,), its
+        value or the TD error, for events and for retention by surprise (default: the norm of ``dL_dy``).
+        Returns the replays of the update, or None where none was due or nothing can replay.
+        """
+        position = self._position - 1
+        self.window.rings["signal"][position] = dL_dy
+        error = torch.linalg.vector_norm(dL_dy, dim=1) if loss is None else loss
+        self.window.rings["loss"][position] = error
+        if not self.learning or self._position < self.window.history + self.window.block:
+            return None
+        return self._update()
+
+    # What they are made of
+
+    def _update(self) -> ReplayEvents | None:
+        if self.credit.trigger == "clock":
+            self.grad.zero_()
+        self.window.origin = self.clock - self.window.history - self.window.block
+        events = self.credit.backward(self.window, self._memory, self._replay)
+        if self.credit.trigger == "clock":
+            finite = self.optimizer.update(self.flat, self.grad, self._optim, None)
+        else:
+            finite = self._triggered(events)
+        self._watch(finite)
+        return events
+
+    def _triggered(self, events: ReplayEvents | None) -> Tensor:
+        """Steps only when the block replayed more credit than is typical; the gradient is kept until then."""
+        total = events.credit.sum() if events is not None else self.window.rings["loss"].sum()
+        due = total > self._typical
+        self._typical.lerp_(total, 1 - TRIGGER_DECAY)
+        finite = self.optimizer.update(self.flat, self.grad, self._optim, due)
+        self.grad.mul_(torch.where(due, 0.0, 1.0))
+        return finite
+
+    def _advance_if_full(self) -> None:
+        """Offers the finished block to the macrostate and makes room for the next one."""
+        if self._position < self.window.history + self.window.block:
+            return
+        if self._memory is not None:
+            self._offer(self._memory)
+        self.window.advance()
+        self._position = self.window.history
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """What of recall is constant within a block: the memory's keys and the scores that mask empty slots."""
+        if self._memory is None or self._parameters.salience is None:
+            self._keys = self._gap = self.flat.new_zeros(())
+            return
+        self._keys = self._parameters.salience.keys(self._parameters.value["salience"], self._memory.m)
+        self._gap = torch.where(self._memory.occupied, 0.0, EMPTY).to(self.dtype)
+
+    def _offer(self, memory: Macrostate) -> None:
+        w, k = self.window, self.credit.k_trunc
+        r, first, end = w.rings, w.history, w.history + w.block
+        now = self.clock - 1
+        birth = torch.arange(self.clock - w.block, self.clock, device=self.device)
+        if self.retention.accrues:
+            weight = torch.zeros(self.streams, w.slots, dtype=self.dtype, device=self.device)
+            live = torch.where(r["stamp"][first:end] >= 0, r["weight"][first:end], 0.0)
+            weight.scatter_add_(1, r["index"][first:end].transpose(0, 1).flatten(1), live.transpose(0, 1).flatten(1))
+            memory.accrue(weight, now - self.retention.protected * self.credit.k_att - w.block)
+        h_hat, local = r["h_hat"][first:end], r["local"][first:end]
+        previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
+        score = self.retention.score(States(h_hat, previous, r["loss"][first:end], birth, self._generator))
+        # Offered are the states of the sequence each stream is in now, at every k_att-th of its steps.
+        age = torch.arange(w.block - 1, -1, -1, device=self.device).unsqueeze(1)
+        current = (local + age == self._local - 1) & (self._local > 0)
+        offered = current & (local % self.credit.k_att == self.credit.k_att - 1)
+        score = torch.where(offered, score, -torch.inf)
+        value = r["readout"][first:end, :, : w.n] if w.stores_h else h_hat
+        steps = torch.arange(first, end, device=self.device).unsqueeze(1) - torch.arange(k - 1, -1, -1, device=self.device)
+        segment = r["xh"][steps].clone()
+        segment[:, 1:, :, w.d_in :] = r["s"][steps[:, 1:] - 1]
+        offer = Offer(
+            m=value.transpose(0, 1),
+            segment=segment.permute(2, 0, 1, 3),
+            c=r["c"][steps[:, 0]].transpose(0, 1),
+            length=(local + 1).clamp(max=k).t(),
+            birth=birth.expand(self.streams, -1),
+            score=score.t(),
+        )
+        memory.offer(offer, self.retention, now, self.credit.k_att)
+
+    def _watch(self, finite_gradient: Tensor) -> None:
+        """Remembers, without leaving the device, the first place where a watched tensor was not finite."""
+        w = self.window
+        block = slice(w.history, w.history + w.block)
+        r = w.rings
+        sums = torch.stack(
+            [r["xh"][block, :, : w.d_in].sum(2), r["signal"][block].sum(2), r["h_hat"][block].sum(2)], dim=1
+        )
+        good = torch.isfinite(sums).flatten()
+        bad = (~good).to(torch.uint8).argmax()
+        place = (self.clock - w.block) * 3 * self.streams + bad
+        in_gradient = -2 - self.clock
+        place = torch.where(good.all(), torch.where(finite_gradient, -1, in_gradient), place)
+        self._fault.copy_(torch.where(self._fault == -1, place, self._fault))
+
+    def check(self) -> None:
+        """Raises NonFiniteError if a value met so far was NaN or infinite, ConfigError if ``all`` had to refuse a state."""
+        place = int(self._fault)
+        if place >= 0:
+            step, rest = divmod(place, 3 * self.streams)
+            tensor, stream = divmod(rest, self.streams)
+            raise NonFiniteError(f"{WATCHED[tensor]} is not finite at step {step}, stream {stream}")
+        if place < -1:
+            raise NonFiniteError(f"{WATCHED[3]} is not finite in the update after step {-3 - place}, summed over streams")
+        if isinstance(self.retention, All) and self._memory is not None and int(self._memory.arrays["refused"]):
+            raise ConfigError(f"slots = {self.retention.slots}: retention 'all' had to refuse a microstate; needs more slots")
+
+    def evaluator(self, *, streams: int | None = None, seed: int = 0) -> StreamingLearner:
+        """A copy of the learned parameters with a fresh memory that never learns; this learner is not touched."""
+        other = StreamingLearner(
+            self.network,
+            credit=self.credit,
+            retention=self.retention,
+            optimizer=self.optimizer,
+            streams=streams or self.streams,
+            seed=seed,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        other.flat.copy_(self.flat)
+        other.learning = False
+        other._refresh()
+        return other
+
+    def state_dict(self) -> dict[str, Tensor | int]:
+        """Everything: parameters, gradient, optimiser, macrostate, rings, generator, clocks; flat, by name."""
+        state: dict[str, Any] = {"flat": self.flat.clone(), "grad": self.grad.clone()}
+        for room, arrays in self._rooms().items():
+            state |= {f"{room}.{name}": array.clone() for name, array in arrays.items()}
+        return state | {"generator": self._generator.get_state(), "clock": self.clock, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what ``state_dict`` returned, exactly."""
+        self.flat.copy_(state["flat"])
+        self.grad.copy_(state["grad"])
+        for room, arrays in self._rooms().items():
+            for name, array in arrays.items():
+                array.copy_(state[f"{room}.{name}"])
+        self._generator.set_state(state["generator"].cpu())
+        self.clock, self._position = int(state["clock"]), int(state["position"])
+        self._refresh()
+
+    def _rooms(self) -> dict[str, dict[str, Tensor]]:
+        w = self.window
+        rooms = {"optimizer": self._optim, "ring": w.rings, "tape": w.tape, "trace": w.trace}
+        rooms["learner"] = {"local": self._local, "fault": self._fault, "typical": self._typical, "y": w.y}
+        if self._memory is not None:
+            rooms["macrostate"] = self._memory.arrays
+        return rooms
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """"auto" is CUDA where there is one. Raises ConfigError for CUDA where there is none."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device = {str(device)!r}: no CUDA device here; use cpu or auto")
+    return chosen

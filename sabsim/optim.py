@@ -1,0 +1,138 @@
+"""Optimisers over the flat parameter vector: one fused update, one global-norm clip, a learning-rate schedule.
+
+A description (``Adam`` ...) is frozen configuration; ``state`` allocates its moment vectors and ``update`` applies one
+step. ``proceed`` is a 0-d bool tensor: where it is False nothing changes, so that a captured graph can hold an update
+that may not be due.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import pi
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError
+
+OptimState = dict[str, Tensor]
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(ABC):
+    """Common settings.
+
+    ``lr``: step size. ``clip``: greatest global norm of the gradient (0: no clip). ``schedule``: the step size falls from
+    ``lr`` to 0 over ``decay_updates`` updates, linearly or as a half cosine; ``constant`` leaves it.
+
+    Raises ConfigError: for a setting out of range.
+    """
+
+    name: ClassVar[str]
+    moments: ClassVar[tuple[str, ...]] = ()
+    lr: float = 1e-3
+    clip: float = 1.0
+    schedule: Schedule = "constant"
+    decay_updates: int = 0
+
+    def __post_init__(self) -> None:
+        if self.lr < 0:
+            raise ConfigError(f"lr = {self.lr}: must be 0 or more")
+        if self.clip < 0:
+            raise ConfigError(f"clip = {self.clip}: must be 0 (off) or more")
+        if self.schedule not in ("constant", "linear", "cosine"):
+            raise ConfigError(f"schedule = {self.schedule!r}: must be one of constant, linear, cosine")
+        if self.schedule != "constant" and self.decay_updates < 1:
+            raise ConfigError(f"decay_updates = {self.decay_updates}: schedule {self.schedule} needs at least 1")
+
+    def state(self, flat: Tensor) -> OptimState:
+        """Moment vectors like ``flat``, the number of updates taken, and the last gradient norm."""
+        state = {name: torch.zeros_like(flat) for name in self.moments}
+        return {**state, "updates": torch.zeros((), dtype=torch.int64, device=flat.device), "norm": flat.new_zeros(())}
+
+    def update(self, flat: Tensor, grad: Tensor, state: OptimState, proceed: Tensor | None = None) -> Tensor:
+        """One step on ``flat`` in place where ``proceed`` (None: always); returns whether the gradient was finite.
+
+        A gradient whose norm is NaN or infinite changes no parameter.
+        """
+        norm = torch.linalg.vector_norm(grad)
+        finite = torch.isfinite(norm)
+        due = finite if proceed is None else proceed & finite
+        state["updates"].add_(due)
+        state["norm"].copy_(torch.where(due, norm, state["norm"]))
+        scale = torch.clamp(self.clip / (norm + 1e-12), max=1.0) if self.clip else torch.ones_like(norm)
+        before = {name: state[name].clone() for name in self.moments} if proceed is not None else {}
+        change = self._change(grad * scale, state, self._rate(state["updates"], flat))
+        for name, moment in before.items():
+            state[name].copy_(torch.where(due, state[name], moment))
+        flat.sub_(torch.where(due, change, 0.0))
+        return finite
+
+    def _rate(self, updates: Tensor, flat: Tensor) -> Tensor:
+        if self.schedule == "constant":
+            return torch.full((), self.lr, dtype=flat.dtype, device=flat.device)
+        left = 1 - (updates / self.decay_updates).clamp(max=1.0)
+        shape = left if self.schedule == "linear" else 0.5 - 0.5 * torch.cos(pi * left)
+        return (self.lr * shape).to(flat.dtype)
+
+    @abstractmethod
+    def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
+        """Updates the moments in place and returns what is to be subtracted from the parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015) with bias correction. ``beta_1``, ``beta_2``: decay of the two moments; ``eps``."""
+
+    name: ClassVar[str] = "adam"
+    moments: ClassVar[tuple[str, ...]] = ("mean", "square")
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta_1", "beta_2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be in [0, 1)")
+
+    def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
+        count = state["updates"].to(grad.dtype).clamp(min=1)
+        state["mean"].lerp_(grad, 1 - self.beta_1)
+        state["square"].mul_(self.beta_2).addcmul_(grad, grad, value=1 - self.beta_2)
+        correction = torch.sqrt(1 - self.beta_2**count)
+        denominator = state["square"].sqrt().div_(correction).add_(self.eps)
+        return (rate / (1 - self.beta_1**count)) * state["mean"] / denominator
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman & Hinton 2012). ``decay``: of the mean square; ``eps``."""
+
+    name: ClassVar[str] = "rmsprop"
+    moments: ClassVar[tuple[str, ...]] = ("square",)
+    decay: float = 0.99
+    eps: float = 1e-8
+
+    def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
+        state["square"].mul_(self.decay).addcmul_(grad, grad, value=1 - self.decay)
+        return rate * grad / (state["square"].sqrt() + self.eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent with optional heavy-ball ``momentum``."""
+
+    name: ClassVar[str] = "sgd"
+    moments: ClassVar[tuple[str, ...]] = ("velocity",)
+    momentum: float = 0.0
+
+    def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
+        state["velocity"].mul_(self.momentum).add_(grad)
+        return rate * state["velocity"]
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {rule.name: rule for rule in (Adam, RMSprop, SGD)}

@@ -1,0 +1,288 @@
+"""The oracle: Sparse Attentive Backtracking with autograd, slow and literal.
+
+`ReferenceLearner` takes the same outer calls as `sabsim.StreamingLearner` and computes the same gradient
+another way: a Python loop over streams, steps and microstates, all history in lists, and one autograd graph
+per update. It exists to hold the fast learner to account; nothing in the package depends on it. The semantics
+are those of docs/algorithm.md, here in the order in which they are built:
+
+1. *Block.* Updates come every `update_every` steps. The loss is the sum over the block's steps of <dL_dy, y>.
+2. *Main chain.* The last `k_trunc` steps ending at the block's end are run again from h and c held constant;
+   a reset starts the chain anew.
+3. *Twins.* A microstate read in the chain has the value that was stored and the gradient of its twin: its
+   segment, the last `min(k_trunc, steps since the reset)` steps up to it, run again from the constant state
+   before the segment with today's parameters, the segment's inputs and summaries being constants. One hop:
+   the twin's own recalls carry no credit.
+4. *Limit.* Only the `replays` microstates of greatest credit norm per stream and update have their twin
+   connected.
+
+With `whole_sequence=True` microstates are read directly, so that credit recurses through recall without
+limit, and the chain is cut only on the grid of the authors' released code; `finish` returns that gradient.
+
+What retention does is no business of the oracle: it is told at every step which source steps the slots hold.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sabsim.errors import ConfigError
+from sabsim.reference_equations import Equations, Parameters, cell_step
+
+Source = tuple[int, int]  # (stream, global step at which the microstate was formed)
+Gradients = dict[str, Tensor]
+
+
+@dataclass
+class _Moment:
+    """One step of one stream as it happened."""
+
+    x: Tensor  # (d_in,)
+    h_before: Tensor  # (n,) state the cell read
+    c_before: Tensor  # (n,)
+    first: bool  # begins a sequence
+    local: int  # step within the sequence, from 0
+    held: list[tuple[int, int]]  # (slot, source step) of every occupied slot
+    s: Tensor  # (n,) summary
+    m: Tensor  # (n,) the microstate this step would be stored as
+    dL_dy: Tensor | None = None  # (d_out,)
+
+
+@dataclass
+class _Stream:
+    """One stream: where its state is now and everything that happened."""
+
+    h: Tensor
+    c: Tensor
+    first: bool = True
+    local: int = 0
+    moments: list[_Moment] = field(default_factory=list)
+
+
+class ReferenceLearner:
+    """Autograd twin of the streaming learner.
+
+    Args:
+        parameters: name -> tensor, as `StreamingLearner.parameters`; copied, and kept as leaves in
+            `self.parameters`.
+        streams: number of streams B.
+        k_top: microstates considered at each step; 0 switches recall off.
+        k_trunc: steps of the main chain and of a segment.
+        k_att: every k_att-th step of a sequence may be remembered; used to check what the oracle is told.
+        update_every: steps per block, 1 to `k_trunc`; default `k_trunc`.
+        replays: segments per stream and update; default unlimited; 0 is recall without replay.
+        cell, salience, sparsify, stores, readout: variants, see `Equations`.
+        slots: size of the macrostate.
+        whole_sequence: recursion without limit; parameters must then stay as they are until `finish`.
+        update: called with `(parameters, gradients)` at the end of every block, without gradient tracking;
+            may change the parameters in place (online training). Default: parameters stay frozen.
+
+    Attributes:
+        credit: after an update, (stream, source step) -> dL/dm of shape `(n,)` for every microstate that
+            received any.
+        replayed: the sources whose twins were connected in the last update.
+        clock: steps seen.
+
+    Raises:
+        ConfigError: an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        *,
+        streams: int,
+        k_top: int,
+        k_trunc: int,
+        k_att: int = 1,
+        update_every: int | None = None,
+        replays: int | None = None,
+        cell: str = "lstm",
+        salience: str = "dot",
+        sparsify: str = "softmax",
+        stores: str = "h_hat",
+        readout: str = "summary",
+        slots: int = 0,
+        whole_sequence: bool = False,
+        update: Callable[[Gradients, Gradients], None] | None = None,
+    ) -> None:
+        self.k_trunc, self.k_att = k_trunc, k_att
+        self.update_every = k_trunc if update_every is None else update_every
+        if not 1 <= self.update_every <= k_trunc:
+            raise ConfigError(f"update_every is {self.update_every}; allowed: 1 to k_trunc ({k_trunc})")
+        self.equations = Equations(
+            cell=cell,
+            salience=salience,
+            sparsify=sparsify,
+            stores=stores,
+            readout=readout,
+            k_top=k_top,
+            slots=slots,
+        )
+        self.parameters = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
+        self.replays, self.whole_sequence, self._update = replays, whole_sequence, update
+        self.credit: dict[Source, Tensor] = {}
+        self.replayed: set[Source] = set()
+        self.clock = 0
+        zeros = self.parameters["cell.W_h"].new_zeros(self.parameters["cell.W_h"].shape[1])
+        self._streams = [_Stream(zeros, zeros) for _ in range(streams)]
+        self._outputs = zeros.new_zeros(streams, self.parameters["readout.b"].numel())
+        self._loss = zeros.new_zeros(())
+
+    def reset(self, done: Tensor) -> None:
+        """Streams where `done`, shape `(streams,)` bool, begin a new sequence with the next step."""
+        for b, stream in enumerate(self._streams):
+            if bool(done[b]):
+                stream.h, stream.c = torch.zeros_like(stream.h), torch.zeros_like(stream.c)
+                stream.first, stream.local = True, 0
+
+    def step(self, x: Tensor, birth: Tensor | None = None) -> Tensor:
+        """One forward step of every stream.
+
+        Args:
+            x: inputs, shape `(streams, d_in)`.
+            birth: source step held in each slot, shape `(streams, slots)` int, -1 where empty; after any
+                reset. None means that nothing is held.
+
+        Returns:
+            Outputs, shape `(streams, d_out)`, without gradient.
+
+        Raises:
+            ConfigError: a slot is said to hold a step that cannot be there.
+        """
+        outputs = []
+        for b, stream in enumerate(self._streams):
+            held = [] if birth is None else [(slot, int(i)) for slot, i in enumerate(birth[b]) if i >= 0]
+            self._check_held(b, stream, held)
+            with torch.set_grad_enabled(self.whole_sequence):
+                outputs.append(self._step_stream(stream, x[b].detach().clone(), held))
+            stream.first, stream.local = False, stream.local + 1
+        self.clock += 1
+        self._outputs = torch.stack(outputs)
+        return self._outputs.detach()
+
+    def _step_stream(self, stream: _Stream, x: Tensor, held: list[tuple[int, int]]) -> Tensor:
+        h, c = stream.h, stream.c
+        if self.whole_sequence and (stream.local + 1) % self.k_trunc == 0:
+            h, c = h.detach(), c.detach()  # the released code's grid
+        memory = [(slot, stream.moments[i].m) for slot, i in held]
+        out = self.equations.step(self.parameters, x, h, c, memory)
+        m = out.h_hat if self.equations.stores == "h_hat" else out.h
+        stream.moments.append(_Moment(x, h, c, stream.first, stream.local, held, out.s, m))
+        stream.h, stream.c = out.h, out.c
+        return out.y
+
+    def _check_held(self, b: int, stream: _Stream, held: list[tuple[int, int]]) -> None:
+        """What is told must be possible: earlier blocks, this sequence, the grid of k_att, no step twice."""
+        begin, block = self.clock - stream.local, self.clock - self.clock % self.update_every
+        for _, i in held:
+            if not begin <= i < block or (i - begin) % self.k_att != self.k_att - 1:
+                allowed = f"every {self.k_att}-th step from {begin} to {block - 1}"
+                raise ConfigError(f"birth of stream {b} holds step {i}; allowed: {allowed}")
+        if len({i for _, i in held}) != len(held):
+            raise ConfigError(f"birth of stream {b} is {held}; allowed: each step once")
+
+    def learn(self, dL_dy: Tensor) -> Gradients | None:
+        """Accepts the learning signal of the last step.
+
+        Args:
+            dL_dy: gradient of the total loss with respect to the last outputs, shape `(streams, d_out)`.
+
+        Returns:
+            At the end of a block its gradient by parameter name, otherwise None. Always None with
+            `whole_sequence`.
+        """
+        for b, stream in enumerate(self._streams):
+            stream.moments[-1].dL_dy = dL_dy[b].detach().clone()
+        if self.whole_sequence:
+            self._loss = self._loss + (dL_dy.detach() * self._outputs).sum()
+            return None
+        if self.clock % self.update_every:
+            return None
+        gradients = self._block_gradient()
+        if self._update is not None:
+            with torch.no_grad():
+                self._update(self.parameters, gradients)
+        return gradients
+
+    def finish(self) -> Gradients:
+        """The gradient of everything since the last `finish`, with `whole_sequence` only."""
+        gradients = self._differentiate(self._loss)
+        self._loss = torch.zeros_like(self._loss)
+        return gradients
+
+    def _differentiate(self, loss: Tensor) -> Gradients:
+        names, leaves = list(self.parameters), list(self.parameters.values())
+        found = torch.autograd.grad(
+            loss, leaves, allow_unused=True, materialize_grads=True, retain_graph=True
+        )
+        return dict(zip(names, found, strict=True))
+
+    def _block_gradient(self) -> Gradients:
+        """Gradient of the finished block, built twice: first without twins, to see where credit falls."""
+        stored = {source: self._stored(source).requires_grad_() for source in sorted(self._remembered())}
+        self.credit, self.replayed = {}, set()
+        if stored:
+            loss = self._block_loss(lambda i: stored.get(i, self._stored(i)))
+            found = torch.autograd.grad(loss, list(stored.values()), allow_unused=True)
+            self.credit = {
+                source: g for source, g in zip(stored, found, strict=True) if g is not None and g.norm() > 0
+            }
+            self.replayed = self._greatest_credit()
+        connected = {source: self._straight_through(source) for source in sorted(self.replayed)}
+        return self._differentiate(self._block_loss(lambda i: connected.get(i, self._stored(i))))
+
+    def _stored(self, source: Source) -> Tensor:
+        b, i = source
+        return self._streams[b].moments[i].m.detach().clone()
+
+    def _straight_through(self, source: Source) -> Tensor:
+        twin = self._twin(source)
+        return self._stored(source) + twin - twin.detach()
+
+    def _remembered(self) -> set[Source]:
+        """Microstates held during the block: one evicted since a step of the chain read it gets no credit."""
+        return {
+            (b, i)
+            for b, stream in enumerate(self._streams)
+            for moment in stream.moments[-self.update_every :]
+            for _, i in moment.held
+        }
+
+    def _greatest_credit(self) -> set[Source]:
+        if self.replays is None:
+            return set(self.credit)
+        chosen: set[Source] = set()
+        for b in range(len(self._streams)):
+            mine = [source for source in self.credit if source[0] == b]
+            mine.sort(key=lambda source: -self.credit[source].norm().item())
+            chosen.update(mine[: self.replays])
+        return chosen
+
+    def _twin(self, source: Source) -> Tensor:
+        """h_hat of a microstate rebuilt from the constant state before its segment; shape `(n,)`."""
+        b, i = source
+        moments = self._streams[b].moments
+        begin = i + 1 - min(self.k_trunc, moments[i].local + 1)
+        h, c = moments[begin].h_before, moments[begin].c_before
+        for moment in moments[begin : i + 1]:
+            h_hat, c = cell_step(self.equations.cell, self.parameters, moment.x, h, c)
+            h = h_hat + moment.s
+        return h_hat
+
+    def _block_loss(self, read: Callable[[Source], Tensor]) -> Tensor:
+        """Sum over the block's steps of <dL_dy, y>, microstates read through `read`."""
+        loss = torch.zeros_like(self._loss)
+        for b, stream in enumerate(self._streams):
+            window = stream.moments[-self.k_trunc :]
+            h, c = window[0].h_before, window[0].c_before
+            for position, moment in enumerate(window):
+                if moment.first:
+                    h, c = moment.h_before, moment.c_before
+                memory = [(slot, read((b, i))) for slot, i in moment.held]
+                out = self.equations.step(self.parameters, moment.x, h, c, memory)
+                h, c = out.h, out.c
+                if position >= len(window) - self.update_every and moment.dL_dy is not None:
+                    loss = loss + moment.dL_dy @ out.y
+        return loss

@@ -1,0 +1,131 @@
+"""Device buffers of the recorder: what a step shows is copied here, and leaves the device in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sabsim.learner import ReadEvents
+from sabsim.replay import ReplayEvents
+from sabsim.tasks import Score, TaskStep
+
+Array = NDArray[Any]
+
+_REPLAY_FIELDS = ("step", "source_step", "lag", "weight", "credit", "loss", "replayed_steps", "valid")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of n steps of B streams on the host, of which the first R are recorded.
+
+    `loss`, `metric`, `count` `(n, B)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or None where
+    no reading was kept; `replays`: each field of `ReplayEvents` `(w, R, replays)`, w windows, None where none closed.
+    `replayed`: segments replayed in all streams.
+    """
+
+    loss: Array
+    metric: Array
+    count: Array
+    first: Array
+    last: Array
+    weight: Array | None
+    source_step: Array | None
+    replays: dict[str, Array] | None
+    replayed: int
+
+
+class Buffers:
+    """Room for `capacity` steps; adding copies on the device and never waits for it.
+
+    Arguments:
+        capacity: steps held at most
+        streams: B, all of which are scored
+        recorded: R <= B, the first of which are also recorded in detail
+    """
+
+    def __init__(self, *, capacity: int, streams: int, recorded: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.capacity, self.recorded, self.device = capacity, recorded, device
+        self._steps = 0
+        self._windows = 0
+        self._read_steps = 0
+        self._scores = torch.zeros(3, capacity, streams, dtype=dtype, device=device)
+        self._flags = torch.zeros(2, capacity, recorded, dtype=torch.bool, device=device)
+        # Rows are cut out once: cutting one out at every step would cost more than the copy.
+        self._score_rows = [part.unbind(0) for part in self._scores]
+        self._flag_rows = [part.unbind(0) for part in self._flags]
+        self._read: tuple[Tensor, Tensor] | None = None
+        self._replays: dict[str, Tensor] | None = None
+        self._replayed = torch.zeros((), dtype=torch.int64, device=device)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next step needs a `drain` first."""
+        return self._steps == self.capacity
+
+    def add_step(self, step: TaskStep, score: Score) -> None:
+        """Keep loss, metric and sequence marks of one step."""
+        at = self._steps
+        loss, metric, count = self._score_rows
+        loss[at].copy_(score.loss)
+        metric[at].copy_(score.metric_sum)
+        count[at].copy_(score.count)
+        if self.recorded:
+            first, last = self._flag_rows
+            first[at].copy_(step.first[: self.recorded])
+            last[at].copy_(step.last[: self.recorded])
+        self._steps += 1
+
+    def add_read(self, read: ReadEvents) -> None:
+        """Keep what the step that `add_step` took last has read."""
+        if self._read is None:
+            shape = (self.capacity, self.recorded, read.weight.shape[1])
+            self._read = (read.weight.new_zeros(shape), read.source_step.new_zeros(shape))
+        weight, source = self._read
+        weight[self._steps - 1] = read.weight[: self.recorded]
+        source[self._steps - 1] = read.source_step[: self.recorded]
+        self._read_steps += 1
+
+    def add_replays(self, events: ReplayEvents) -> None:
+        """Keep the replays of a window that has just closed."""
+        if self._replays is None:
+            self._replays = {
+                name: getattr(events, name).new_zeros((self.capacity, self.recorded, events.valid.shape[1]))
+                for name in _REPLAY_FIELDS
+            }
+        for name, buffer in self._replays.items():
+            buffer[self._windows] = getattr(events, name)[: self.recorded]
+        self._replayed.add_(events.valid.sum())
+        self._windows += 1
+
+    def drain(self) -> Block:
+        """Everything kept since the last drain, on the host; the buffers are empty afterwards."""
+        n, w = self._steps, self._windows
+        loss, metric, count = _host(self._scores[:, :n])
+        first, last = _host(self._flags[:, :n])
+        # Readings are kept for all steps of a block or for none.
+        read = self._read if self._read is not None and self._read_steps == n > 0 else None
+        block = Block(
+            loss=loss,
+            metric=metric,
+            count=count,
+            first=first,
+            last=last,
+            weight=None if read is None else _host(read[0][:n]),
+            source_step=None if read is None else _host(read[1][:n]),
+            replays=None if not w or self._replays is None else {k: _host(v[:w]) for k, v in self._replays.items()},
+            replayed=int(self._replayed),
+        )
+        self._steps = self._windows = self._read_steps = 0
+        self._replayed.zero_()
+        return block
+
+
+def _host(tensor: Tensor) -> Array:
+    """A copy as a numpy array, floats in double precision so that sums do not depend on the number format."""
+    array: Array = tensor.cpu().numpy()
+    return array.astype(np.float64) if tensor.is_floating_point() else array.copy()

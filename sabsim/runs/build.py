@@ -1,0 +1,186 @@
+"""From a description to the parts that run: network, credit rule, retention, optimiser, learner, task stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, get_args
+
+import torch
+
+from sabsim.cells import CELLS
+from sabsim.credit import CREDIT_RULES, CreditRule, Immediate
+from sabsim.errors import ConfigError
+from sabsim.learner import StreamingLearner
+from sabsim.network import Network, ReadoutName, StoresName
+from sabsim.optim import OPTIMIZERS, Optimizer, Schedule
+from sabsim.presets import PRESETS
+from sabsim.retention import RETENTIONS, Retention
+from sabsim.runs.choices import choose
+from sabsim.runs.config import RunConfig
+from sabsim.salience import SALIENCES
+from sabsim.sparsify import SPARSIFIERS
+from sabsim.tasks import TaskStream
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_PIECES = {
+    "salience": tuple(SALIENCES),
+    "sparsify": tuple(SPARSIFIERS),
+    "stores": get_args(StoresName),
+    "readout": get_args(ReadoutName),
+}
+"""What a preset chooses, and an option may choose otherwise."""
+_PartT = TypeVar("_PartT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a run is made of; `config` has device and slots filled in."""
+
+    config: RunConfig
+    learner: StreamingLearner
+    stream: TaskStream
+
+
+def build(config: RunConfig) -> Parts:
+    """The learner and the training stream that `config` describes.
+
+    Raises:
+        ConfigError: a name or a number that is not allowed, or two that do not fit each other
+    """
+    config = config.resolved()
+    _check(config)
+    stream = config.task.stream(
+        streams=config.run.streams,
+        seed=config.run.seed,
+        device=config.run.device,
+        dtype=DTYPES[config.run.dtype],
+        stagger=config.run.stagger,
+    )
+    return Parts(config=config, learner=build_learner(config), stream=stream)
+
+
+def build_learner(config: RunConfig) -> StreamingLearner:
+    """The learner alone, with fresh parameters.
+
+    Raises:
+        ConfigError: as `build`
+    """
+    config = config.resolved()
+    return StreamingLearner(
+        build_network(config),
+        credit=build_credit(config),
+        retention=build_retention(config),
+        optimizer=build_optimizer(config),
+        streams=config.run.streams,
+        seed=config.run.seed,
+        device=config.run.device,
+        dtype=DTYPES[choose("dtype", config.run.dtype, DTYPES)],
+    )
+
+
+def build_network(config: RunConfig) -> Network:
+    """Cell, salience, sparsifier, stored state and readout: the preset's, where an option does not say otherwise."""
+    options = config.learner
+    preset = PRESETS[choose("preset", options.preset, PRESETS)]
+    pieces = {name: getattr(options, name) or getattr(preset, name) for name in _PIECES}
+    for name, allowed in _PIECES.items():
+        choose(name, pieces[name], allowed)
+    cell: Any = choose("cell", options.cell, CELLS)
+    return Network(
+        d_in=config.task.d_in, d_out=config.task.d_out, hidden=options.hidden, cell=cell, **pieces
+    )
+
+
+def build_credit(config: RunConfig) -> CreditRule:
+    """The credit rule with those of the options that it knows.
+
+    Raises:
+        ConfigError: also for a rule that unrolls whole sequences when the streams are out of phase
+    """
+    kind = CREDIT_RULES[choose("credit", config.learner.credit, CREDIT_RULES)]
+    if kind is Immediate:
+        return Immediate()
+    if kind.whole_sequences and config.run.stagger:
+        raise ConfigError(f"stagger: credit {kind.name} unrolls whole sequences, which must begin together; use --no-stagger")
+    known = {item.name for item in fields(kind)}
+    values = {name: value for name, value in vars(config.learner).items() if name in known}
+    if "length" in known:
+        values["length"] = config.length
+    return kind(**values)
+
+
+def build_retention(config: RunConfig) -> Retention:
+    """The retention policy with its slots.
+
+    Raises:
+        ConfigError: an option of another policy, or too few slots for retention `all`
+    """
+    options = config.resolved().learner
+    kind = RETENTIONS[choose("retention", options.retention, RETENTIONS)]
+    assert options.slots is not None
+    if options.retention == "all" and options.slots < config.slots_for_all():
+        raise ConfigError(
+            f"slots = {options.slots}: retention all keeps every microstate of a sequence, "
+            f"here at least {config.slots_for_all()}"
+        )
+    own = {"protect": options.protect, "buffer": options.buffer}
+    return kind(slots=options.slots, **_own_options("retention", kind, own))
+
+
+def build_optimizer(config: RunConfig) -> Optimizer:
+    """The optimiser with its schedule.
+
+    Raises:
+        ConfigError: an option of another optimiser
+    """
+    options = config.resolved().optimizer
+    kind = OPTIMIZERS[choose("optimizer", options.optimizer, OPTIMIZERS)]
+    schedule: Any = choose("lr_schedule", options.lr_schedule, get_args(Schedule))
+    own = {name: getattr(options, name) for name in ("beta_1", "beta_2", "decay", "momentum")}
+    return kind(
+        lr=options.lr,
+        clip=options.clip,
+        schedule=schedule,
+        decay_updates=options.decay_updates or 0,
+        **_own_options("optimizer", kind, own),
+    )
+
+
+def _own_options(what: str, kind: type[_PartT], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `given` that were set; all of them must be settings of `kind`."""
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name, value in chosen.items():
+        if name not in known:
+            raise ConfigError(f"{name} = {value}: {what} {getattr(kind, 'name', '')} has no such setting; leave it out")
+    return chosen
+
+
+def _check(config: RunConfig) -> None:
+    """Numbers that no part checks by itself."""
+    learner, run = config.learner, config.run
+    least = {
+        "streams": 1,
+        "seed": 0,
+        "budget": 1,
+        "eval_every": 1,
+        "eval_sequences": 1,
+        "checkpoint_every": 1,
+        "record_streams": 0,
+        "record_every": 1,
+        "threads": 1,
+    }
+    for name, bound in least.items():
+        if getattr(run, name) < bound:
+            raise ConfigError(f"{name} = {getattr(run, name)}: must be at least {bound}")
+    for name in ("k_top", "k_trunc", "k_att", "slots"):
+        if getattr(learner, name) < 1:
+            raise ConfigError(f"{name} = {getattr(learner, name)}: must be at least 1")
+    if learner.slots is not None and learner.slots < learner.k_top:
+        raise ConfigError(
+            f"slots = {learner.slots}: must be at least k_top = {learner.k_top}, the microstates recalled per step"
+        )
+    if run.record_streams > run.streams:
+        raise ConfigError(f"record_streams = {run.record_streams}: must be at most streams = {run.streams}")
+    choose("dtype", run.dtype, DTYPES)

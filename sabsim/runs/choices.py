@@ -1,0 +1,26 @@
+"""Names out of a list: the one-line error that says what is allowed and what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from sabsim.errors import ConfigError
+
+
+def choose(what: str, value: str, allowed: Iterable[str]) -> str:
+    """`value`, if it is one of `allowed`.
+
+    Raises:
+        ConfigError: it is not; the message names the option `what`, the value, what is allowed and the closest match
+    """
+    names = list(allowed)
+    if value in names:
+        return value
+    raise ConfigError(f"{what} = {value!r}: must be one of {', '.join(names)}{suggestion(value, names)}")
+
+
+def suggestion(value: str, names: Iterable[str]) -> str:
+    """` (did you mean NAME?)` if one of the names is close, else nothing."""
+    close = get_close_matches(value, list(names), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

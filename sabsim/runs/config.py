@@ -1,0 +1,146 @@
+"""The whole description of a run as one frozen value, and its JSON form."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from math import ceil
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+
+from sabsim.errors import ConfigError, RunFolderError
+from sabsim.retention import RETENTIONS
+from sabsim.runs.choices import choose
+from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
+from sabsim.tasks import TASKS, Task
+
+FORMAT = 1
+"""Version of the run folder. Another number means that files or their meaning have changed."""
+
+_DEFAULT_SLOTS = 32
+_GroupT = TypeVar("_GroupT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Task, learner, optimiser and run: what is needed to run it again.
+
+    Names are checked here; numbers by the parts that `sabsim.runs.build` makes of them.
+    """
+
+    task: Task
+    learner: LearnerOptions = field(default_factory=LearnerOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+    @property
+    def length(self) -> int:
+        """Steps of one sequence.
+
+        Raises:
+            ConfigError: the task's sequences have no end
+        """
+        if self.task.length is None:
+            raise ConfigError(f"task {self.task.name!r}: its sequences have no end, and a run counts sequences")
+        return self.task.length
+
+    def resolved(self) -> RunConfig:
+        """The same run with what depends on the machine, the task or the budget filled in: device, slots, decay.
+
+        Raises:
+            ConfigError: an unknown device, or CUDA where there is none
+        """
+        device = choose("device", self.run.device, ("auto", "cpu", "cuda"))
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("device = 'cuda': this machine or this torch has none; use cpu or auto")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        slots = self.learner.slots
+        if slots is None:
+            retention = choose("retention", self.learner.retention, RETENTIONS)
+            slots = self.slots_for_all() if retention == "all" else _DEFAULT_SLOTS
+        decay = self.optimizer.decay_updates
+        if decay is None and self.optimizer.lr_schedule != "constant":
+            decay = self._updates_of_budget()
+        return replace(
+            self,
+            learner=replace(self.learner, slots=slots),
+            optimizer=replace(self.optimizer, decay_updates=decay),
+            run=replace(self.run, device=device),
+        )
+
+    def slots_for_all(self) -> int:
+        """Slots that retention `all` needs: the microstates that one sequence offers."""
+        return max(1, self.length // max(1, self.learner.k_att))
+
+    def _updates_of_budget(self) -> int:
+        steps = ceil(self.run.budget / max(1, self.run.streams)) * self.length
+        return max(1, steps // max(1, self.learner.update_every or self.learner.k_trunc))
+
+    def options(self) -> dict[str, Any]:
+        """Every option by its name, the task and its own options among them."""
+        groups = (self.task, self.learner, self.optimizer, self.run)
+        return {"task": self.task.name} | {name: value for group in groups for name, value in asdict(group).items()}
+
+    def differences(self, other: RunConfig) -> list[tuple[str, Any, Any]]:
+        """Options whose value is not the same in `other`: name, value here, value there; the task first."""
+        mine, theirs = self.options(), other.options()
+        if mine["task"] != theirs["task"]:
+            return [("task", mine["task"], theirs["task"])]
+        return [(name, value, theirs[name]) for name, value in mine.items() if value != theirs[name]]
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts of `config.json` that describe the run."""
+        return {
+            "format": FORMAT,
+            "task": self.task.name,
+            "task_options": asdict(self.task),
+            "learner": asdict(self.learner),
+            "optimizer": asdict(self.optimizer),
+            "run": asdict(self.run),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], where: str) -> RunConfig:
+        """The run that `to_json` described; `where` names the file in errors.
+
+        Raises:
+            RunFolderError: another format version, an unknown task, or an option that is unknown or of a wrong kind
+        """
+        version = data.get("format")
+        if version != FORMAT:
+            writer = data.get("made_by", {}).get("sabsim", "unknown")
+            raise RunFolderError(
+                f"{where}: run-folder format {version!r}, but this sabsim reads format {FORMAT}; "
+                f"use the version that wrote it (sabsim {writer})"
+            )
+        name = data.get("task")
+        if name not in TASKS:
+            raise RunFolderError(f"{where}: unknown task {name!r}; this sabsim has {', '.join(TASKS)}")
+        return cls(
+            task=_group(TASKS[name], data.get("task_options"), where),
+            learner=_group(LearnerOptions, data.get("learner"), where),
+            optimizer=_group(OptimizerOptions, data.get("optimizer"), where),
+            run=_group(RunOptions, data.get("run"), where),
+        )
+
+
+def _group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
+    """One group of options from its JSON form, every value of the declared kind."""
+    if not isinstance(data, dict):
+        raise RunFolderError(f"{where}: the options of {kind.__name__} are missing; the file is damaged")
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    if set(data) != known:
+        odd = ", ".join(sorted(set(data) ^ known))
+        raise RunFolderError(f"{where}: options missing or unknown: {odd}; the file was changed or is damaged")
+    hints = get_type_hints(kind)
+    values = {name: _as_float(value) if hints[name] in (float, float | None) else value for name, value in data.items()}
+    for name, value in values.items():
+        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] is not bool):
+            raise RunFolderError(f"{where}: {name} = {value!r}: must be {hints[name]}; the file was changed")
+    return kind(**values)
+
+
+def _as_float(value: object) -> object:
+    """1 is a fine way to write 1.0 in JSON."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

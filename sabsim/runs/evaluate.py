@@ -1,0 +1,79 @@
+"""Held-out evaluation: learned parameters, fresh memory, sequences never trained on. The learner is not touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+
+from sabsim.errors import ConfigError, NonFiniteError
+from sabsim.learner import StreamingLearner
+from sabsim.tasks import Task
+
+MOST_STREAMS = 128
+"""Sequences played side by side: more would cost memory without being faster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """What an evaluation found. `metric`: the task's (accuracy or mse), with its standard error over sequences.
+
+    `loss`: mean total loss of a sequence. `perfect`: share of sequences without an error (accuracy tasks; else None).
+    """
+
+    sequences: int
+    loss: float
+    metric: float
+    standard_error: float
+    perfect: float | None
+
+
+def held_out(
+    learner: StreamingLearner,
+    task: Task,
+    *,
+    sequences: int,
+    seed: int,
+    after_sequence: Callable[[int], None] | None = None,
+) -> HeldOut:
+    """Play `sequences` held-out sequences of `task`, forward only; `after_sequence` hears of those done.
+
+    Raises:
+        ConfigError: sequences < 1, or sequences without an end
+        NonFiniteError: the loss is NaN or infinite
+    """
+    if sequences < 1:
+        raise ConfigError(f"sequences = {sequences}: must be at least 1")
+    if task.length is None:
+        raise ConfigError(f"task {task.name!r}: its sequences have no end, so none can be evaluated")
+    rounds = ceil(sequences / MOST_STREAMS)
+    streams = ceil(sequences / rounds)
+    player = learner.evaluator(streams=streams, seed=seed)
+    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, held_out=True)
+    sums = torch.zeros(rounds, 3, streams, dtype=torch.float64, device=player.device)
+    for done in range(rounds):
+        loss, metric, count = sums[done]
+        for _ in range(task.length):
+            step = stream.next()
+            player.reset(step.first)
+            score = stream.score(player.step(step.x), step)
+            player.learn(score.dL_dy, score.loss)
+            loss += score.loss
+            metric += score.metric_sum
+            count += score.count
+        if after_sequence is not None:
+            after_sequence(min(sequences, (done + 1) * streams))
+    player.check()
+    loss, metric, count = sums.transpose(0, 1).flatten(1)[:, :sequences].cpu()
+    if not torch.isfinite(loss).all():
+        raise NonFiniteError("held-out loss is not finite; the parameters have diverged")
+    each = metric / count
+    return HeldOut(
+        sequences=sequences,
+        loss=float(loss.mean()),
+        metric=float(metric.sum() / count.sum()),
+        standard_error=float(each.std() / sequences**0.5) if sequences > 1 else 0.0,
+        perfect=float((each == 1).double().mean()) if task.metric == "accuracy" else None,
+    )

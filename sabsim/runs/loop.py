@@ -1,0 +1,255 @@
+"""The run loop: steps in blocks; between blocks it records, evaluates, saves and shows.
+
+Blocks end where sequences end (or after `LONGEST_BLOCK` steps), at step counts that do not depend on when a run was
+interrupted. Whatever decides anything, such as sums and row counts, is taken at a block's end: this is why a resumed
+run equals an unbroken one bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from sabsim.errors import NonFiniteError
+from sabsim.runs.build import Parts
+from sabsim.runs.checkpoint import Checkpoint, save_checkpoint
+from sabsim.runs.database import RunDatabase
+from sabsim.runs.evaluate import HeldOut, held_out
+from sabsim.runs.folder import RunFolder, write_json
+from sabsim.runs.interrupts import Interrupted, Interrupts
+from sabsim.runs.machine import rss_mb, utc_now
+from sabsim.runs.progress import Display, Status
+from sabsim.runs.recorder import Recorder, Totals
+from sabsim.runs.summary import summarise
+
+FINAL_SEQUENCES = 1000
+"""Held-out sequences in the final evaluation, at least."""
+
+_COMMIT_SECONDS = 2.0
+"""Rows wait so long for a commit at most (a commit waits for the disk)."""
+
+
+class Loop:
+    """Runs from where its parts stand until the budget is spent or `stop_at` is reached.
+
+    Arguments:
+        parts: learner and training stream
+        folder: where checkpoint and summary go
+        database: where rows go
+        recorder: what makes rows of steps
+        display: what is shown meanwhile
+    """
+
+    def __init__(
+        self, *, parts: Parts, folder: RunFolder, database: RunDatabase, recorder: Recorder, display: Display
+    ) -> None:
+        self._config, self._learner, self._stream = parts.config, parts.learner, parts.stream
+        self._folder, self._database, self._recorder, self._display = folder, database, recorder, display
+        self._evaluated_at: int | None = None
+        self._saved_at = 0
+        self._updates_at = 0
+        self._reached = False
+        self._train: tuple[float | None, float | None, float | None] = (None, None, None)
+        self._held_out: HeldOut | None = None
+        self._seconds_before = 0.0
+        self._training_seconds = 0.0
+        self._begun = self._committed = time.perf_counter()
+        self._begun_at = (0, 0)
+        self._training_here = 0.0
+
+    @property
+    def sequences(self) -> int:
+        """Training sequences completed, all streams together."""
+        return self._stream.completed
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self._reached or self.sequences >= self._config.run.budget
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loop stands, as JSON."""
+        return {
+            "task": self._config.task.name,
+            "sequences": self.sequences,
+            "step": self._learner.clock,
+            "evaluated_at": self._evaluated_at,
+            "updates_at": self._updates_at,
+            "reached": self._reached,
+            "seconds": self._seconds(),
+            "training_seconds": self._training_seconds,
+            "rows": self._database.counts(),
+            "recorder": self._recorder.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where the loop that gave `state` stood; learner and stream are there already."""
+        self._evaluated_at, self._updates_at = state["evaluated_at"], state["updates_at"]
+        self._reached, self._saved_at = state["reached"], state["sequences"]
+        self._seconds_before, self._training_seconds = state["seconds"], state["training_seconds"]
+        self._recorder.load_state_dict(state["recorder"])
+        self._begun_at = (self.sequences, self._learner.clock)
+
+    def run(self) -> dict[str, Any]:
+        """Train, then evaluate; returns what `summary.json` holds.
+
+        Raises:
+            NonFiniteError: the learner met NaN or infinity; tables and checkpoint end before it
+            StorageError: the disk refuses; what was committed stays
+            Interrupted: asked to stop; a checkpoint was saved
+        """
+        with Interrupts() as interrupts, self._display:
+            if self._evaluated_at is None:
+                self._evaluate()
+            while not self.finished:
+                self._advance()
+                self._between_blocks()
+                if interrupts.signum is not None and not self.finished:
+                    self.save()
+                    raise Interrupted(
+                        f"stopped at {self.sequences} sequences; '{self._folder.path}' goes on with --resume",
+                        interrupts.signum,
+                    )
+            self.save()
+            return self._finish()
+
+    def save(self) -> None:
+        """Commit the rows, then replace the checkpoint.
+
+        Raises:
+            StorageError: the disk refuses; the checkpoint before is intact
+        """
+        self._database.commit()
+        states = {
+            "learner": self._learner.state_dict(),
+            "stream": self._stream.state_dict(),
+            "parameters": self._learner.parameters,
+        }
+        save_checkpoint(self._folder, Checkpoint(states=states, numbers=self.state_dict()))
+        self._saved_at = self.sequences
+
+    def _advance(self) -> None:
+        """One block of steps, and its rows."""
+        begun = time.perf_counter()
+        stream, learner, recorder = self._stream, self._learner, self._recorder
+        to_boundary = self._config.length - stream.clock % self._config.length
+        wants_reads = recorder.wants_reads
+        for _ in range(min(recorder.buffers.capacity, to_boundary)):
+            step = stream.next()
+            learner.reset(step.first)
+            score = stream.score(learner.step(step.x), step)
+            events = learner.learn(score.dL_dy, score.loss)
+            recorder.take(step, score, learner.read if wants_reads else None, events)
+        try:
+            learner.check()
+            recorder.flush()
+        except NonFiniteError as error:
+            self._database.commit()
+            raise NonFiniteError(
+                f"{error}; lower --lr or --clip, or mend the input (the last checkpoint, at {self._saved_at} "
+                "sequences, and the tables are intact)"
+            ) from error
+        spent = time.perf_counter() - begun
+        self._training_seconds += spent
+        self._training_here += spent
+
+    def _between_blocks(self) -> None:
+        """What is due: an evaluation, a checkpoint, a commit, a drawing."""
+        run, sequences = self._config.run, self.sequences
+        if sequences // run.eval_every > (self._evaluated_at or 0) // run.eval_every:
+            self._evaluate()
+        if sequences // run.checkpoint_every > self._saved_at // run.checkpoint_every:
+            self.save()
+        if time.perf_counter() - self._committed > _COMMIT_SECONDS:
+            self._database.commit()
+            self._committed = time.perf_counter()
+        if self._display.due():
+            self._display.update(self._status())
+
+    def _evaluate(self) -> None:
+        """Write the training figures since the last evaluation, and the held-out ones of now."""
+        self._write_training()
+        result = self._play(self._config.run.eval_sequences)
+        self._write_metrics("held-out", result)
+        if self._good(result) and not self.finished:
+            self._reached = self._good(self._play(self._final_sequences()))
+        self._evaluated_at = self.sequences
+        self._display.evaluated(self._status())
+
+    def _finish(self) -> dict[str, Any]:
+        """The final evaluation and the summary. Its rows come after the checkpoint: a longer run drops them."""
+        result = self._play(self._final_sequences())
+        self._write_metrics("final", result)
+        self._database.commit()
+        self._display.update(self._status())
+        summary = summarise(
+            self._config,
+            self._learner,
+            result,
+            sequences=self.sequences,
+            reached=self._reached,
+            seconds=self._seconds(),
+            training_seconds=self._training_seconds,
+        )
+        write_json(self._folder.summary, summary)
+        return summary
+
+    def _final_sequences(self) -> int:
+        return max(FINAL_SEQUENCES, self._config.run.eval_sequences)
+
+    def _play(self, sequences: int) -> HeldOut:
+        self._held_out = held_out(self._learner, self._config.task, sequences=sequences, seed=self._config.run.seed)
+        return self._held_out
+
+    def _good(self, result: HeldOut) -> bool:
+        goal = self._config.run.stop_at
+        if goal is None:
+            return False
+        return result.metric >= goal if self._config.task.metric == "accuracy" else result.metric <= goal
+
+    def _write_training(self) -> None:
+        totals, updates = self._recorder.totals, int(self._learner.updates)
+        sequences = self.sequences - (self._evaluated_at or 0)
+        loss = totals.loss / sequences if sequences else None
+        metric = totals.metric / totals.count if totals.count else None
+        made = (updates - self._updates_at) * self._config.run.streams
+        replays = totals.replays / made if made else None
+        if sequences:
+            row = (self.sequences, self._learner.clock, "train", sequences, loss, metric, replays, updates)
+            self._database.insert("metrics", [(*row, float(self._learner.gradient_norm))])
+        self._train = (loss, metric, replays)
+        self._recorder.totals = Totals()
+        self._updates_at = updates
+
+    def _write_metrics(self, split: str, result: HeldOut) -> None:
+        updates = int(self._learner.updates)
+        row = (self.sequences, self._learner.clock, split, result.sequences, result.loss, result.metric, None, updates)
+        self._database.insert("metrics", [(*row, None)])
+        now = (self.sequences, self._learner.clock, self._seconds(), self._rate(), rss_mb(), utc_now())
+        self._database.insert("clock", [now])
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._begun
+
+    def _rate(self) -> float:
+        """Steps per second of training, since this process began."""
+        return (self._learner.clock - self._begun_at[1]) / self._training_here if self._training_here else 0.0
+
+    def _status(self) -> Status:
+        elapsed = time.perf_counter() - self._begun
+        loss, metric, replays = self._train
+        return Status(
+            sequences=self.sequences,
+            budget=self._config.run.budget,
+            step=self._learner.clock,
+            updates=0,
+            seconds=self._seconds(),
+            steps_per_second=self._rate(),
+            sequences_per_second=(self.sequences - self._begun_at[0]) / elapsed if elapsed else 0.0,
+            metric_name=self._config.task.metric,
+            train_loss=loss,
+            train_metric=metric,
+            held_out_loss=self._held_out.loss if self._held_out else None,
+            held_out_metric=self._held_out.metric if self._held_out else None,
+            replays_per_update=replays,
+        )

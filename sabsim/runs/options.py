@@ -1,0 +1,112 @@
+"""Every option of a run: its name, default and meaning. The command line's help is made from these docstrings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+_Text = Annotated[str, arg(metavar="NAME")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerOptions:
+    """How the learner computes, remembers and learns. The names allowed are those of `sabsim list`."""
+
+    preset: _Text = "stable"
+    """Named combination of salience, sparsifier, stored state and readout: stable, paper or released."""
+    salience: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    """Score a of a microstate against the current state: dot, mlp, affine or tanh."""
+    sparsify: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    """From scores a to recall weights a_tilde: softmax, relu, normalised or dense."""
+    stores: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    """What a microstate m holds: h_hat (before recall) or h (after it)."""
+    readout: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    """What is read out beside h: summary (s) or weights (a_tilde)."""
+    cell: _Text = "lstm"
+    """Recurrent cell: lstm, gru or rnn."""
+    hidden: Annotated[int, arg(metavar="N")] = 128
+    """Units of the hidden state h (n)."""
+    credit: _Text = "sab"
+    """How a learning signal becomes a gradient: sab, tbptt, bptt or immediate."""
+    k_top: Annotated[int, arg(metavar="K")] = 5
+    """Microstates recalled per step (k_top; credit rule sab)."""
+    k_trunc: Annotated[int, arg(metavar="STEPS")] = 5
+    """Steps through which credit flows without a jump, and around a replayed microstate (k_trunc)."""
+    k_att: Annotated[int, arg(metavar="STEPS")] = 1
+    """Every k_att-th state is offered to the macrostate (k_att; credit rule sab)."""
+    replays: Annotated[int, arg(metavar="R")] = 2
+    """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
+    update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
+    """Steps between parameter updates (u), at most k_trunc."""
+    trigger: _Text = "clock"
+    """What lets an update happen: clock (always when due) or replay (a learning signal that replays something)."""
+    retention: _Text = "novelty"
+    """Which microstates stay when the slots are full: novelty, recent, reservoir, relevancy, surprise or all."""
+    slots: Annotated[
+        int | None, arg(metavar="S", help_behavior_hint="(default: 32; retention all: a sequence's microstates)")
+    ] = None
+    """Microstates remembered per stream (size of the macrostate M)."""
+    protect: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 2)")] = None
+    """Newest microstates that retention novelty never drops."""
+    buffer: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: half the slots)")] = None
+    """Newest microstates in the short-term buffer of retention relevancy (nu)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """How a gradient changes the parameters."""
+
+    optimizer: _Text = "adam"
+    """Rule over the flat parameter vector: adam, rmsprop or sgd."""
+    lr: Annotated[float, arg(metavar="RATE")] = 1e-3
+    """Learning rate, per update."""
+    clip: Annotated[float, arg(metavar="NORM")] = 1.0
+    """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
+    lr_schedule: _Text = "constant"
+    """How the learning rate falls: constant (not at all), linear or cosine (to 0)."""
+    decay_updates: Annotated[int | None, arg(metavar="UPDATES", help_behavior_hint="(default: those of the budget)")] = (
+        None
+    )
+    """Updates until a linear or cosine schedule reaches 0."""
+    beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
+    """Decay of the mean gradient, per update (adam)."""
+    beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None
+    """Decay of the mean squared gradient, per update (adam)."""
+    decay: Annotated[float | None, arg(metavar="DECAY", help_behavior_hint="(default: 0.99)")] = None
+    """Decay of the mean squared gradient, per update (rmsprop)."""
+    momentum: Annotated[float | None, arg(metavar="MU", help_behavior_hint="(default: 0)")] = None
+    """Share of the last change that is repeated (sgd)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How long, on what, and what is recorded. A sequence count is over all streams together."""
+
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Seed of parameters, training sequences and retention; held-out sequences use their own."""
+    streams: Annotated[int, arg(metavar="B")] = 32
+    """Sequences met side by side (B)."""
+    stagger: bool = False
+    """Put the streams out of phase, each by a random number of steps."""
+    budget: Annotated[int, arg(metavar="SEQUENCES")] = 200_000
+    """Training sequences, rounded up to a multiple of the streams."""
+    stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint="(default: never)")] = None
+    """Stop before the budget when the held-out metric is this good (accuracy 0..1, or mse)."""
+    eval_every: Annotated[int, arg(metavar="SEQUENCES")] = 2_000
+    """Training sequences between evaluations on held-out sequences."""
+    eval_sequences: Annotated[int, arg(metavar="SEQUENCES")] = 256
+    """Held-out sequences in an evaluation; the final one takes at least 1,000."""
+    checkpoint_every: Annotated[int, arg(metavar="SEQUENCES")] = 5_000
+    """Training sequences between checkpoints."""
+    record_streams: Annotated[int, arg(metavar="N")] = 1
+    """Streams whose events, steps and sequences are recorded: the first N."""
+    record_every: Annotated[int, arg(metavar="N")] = 20
+    """Of a recorded stream, record the single steps and remindings of one sequence in N."""
+    device: _Text = "auto"
+    """Where to compute: cpu, cuda, or auto (cuda if there is one)."""
+    dtype: _Text = "float32"
+    """Number format: float32 or float64."""
+    threads: Annotated[int, arg(metavar="N")] = 1
+    """CPU threads; at these sizes more are slower."""

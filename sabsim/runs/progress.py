@@ -1,0 +1,174 @@
+"""What a run shows while it goes: a live table on a terminal, one plain line per evaluation elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+_REFRESH = 0.25
+"""Seconds between two drawings on a terminal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where a run stands. Metrics are named after the task's; None where nothing was measured yet."""
+
+    sequences: int
+    budget: int
+    step: int
+    updates: int
+    seconds: float
+    steps_per_second: float
+    sequences_per_second: float
+    metric_name: str
+    train_loss: float | None
+    train_metric: float | None
+    held_out_loss: float | None
+    held_out_metric: float | None
+    replays_per_update: float | None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present rate, until the budget is spent."""
+        if self.sequences_per_second <= 0:
+            return None
+        return max(0, self.budget - self.sequences) / self.sequences_per_second
+
+
+class Display:
+    """Shows nothing; the base of those that do. `due` says whether `update` is worth calling."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def due(self) -> bool:
+        """Whether it is time to draw again."""
+        return False
+
+    def update(self, status: Status) -> None:
+        """Something has moved."""
+
+    def evaluated(self, status: Status) -> None:
+        """A held-out evaluation is done."""
+
+    def note(self, text: str) -> None:
+        """One line for the user."""
+
+
+class Lines(Display):
+    """One plain line per evaluation, for pipes and logs."""
+
+    def __init__(self) -> None:
+        self._open = True
+
+    def evaluated(self, status: Status) -> None:
+        self.note(
+            f"{status.sequences} sequences  step {status.step}  "
+            f"loss {number(status.train_loss)}  {status.metric_name} {number(status.train_metric)}  "
+            f"held-out {status.metric_name} {number(status.held_out_metric)}  "
+            f"replays/update {number(status.replays_per_update)}  "
+            f"{status.steps_per_second:.0f} steps/s  ETA {duration(status.seconds_left)}"
+        )
+
+    def note(self, text: str) -> None:
+        # Whoever read the lines may have gone; the run goes on without them.
+        if self._open:
+            try:
+                print(text, flush=True)
+            except BrokenPipeError:
+                self._open = False
+
+
+class Terminal(Display):
+    """A live table with a bar."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._drawn = 0.0
+        self._bar = Progress(TextColumn("[bold]sequences"), BarColumn(bar_width=None), TextColumn("{task.fields[done]}"))
+        self._task = self._bar.add_task("", done="")
+        self._live = Live(console=console, auto_refresh=False, transient=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def due(self) -> bool:
+        return time.monotonic() - self._drawn >= _REFRESH
+
+    def update(self, status: Status) -> None:
+        self._drawn = time.monotonic()
+        self._bar.update(
+            self._task,
+            total=status.budget,
+            completed=status.sequences,
+            done=f"{status.sequences:,} of {status.budget:,}",
+        )
+        self._live.update(self._table(status), refresh=True)
+
+    def evaluated(self, status: Status) -> None:
+        self.update(status)
+
+    def note(self, text: str) -> None:
+        self._live.console.print(text, highlight=False, markup=False)
+
+    def _table(self, status: Status) -> Table:
+        outer = Table.grid(expand=True)
+        table = Table(box=None, padding=(0, 2), expand=True, header_style="dim")
+        name = status.metric_name
+        columns = {
+            "step": f"{status.step:,}",
+            "loss": number(status.train_loss),
+            name: number(status.train_metric),
+            f"held-out {name}": number(status.held_out_metric),
+            "replays/update": number(status.replays_per_update),
+            "steps/s": f"{status.steps_per_second:,.0f}",
+            "elapsed": duration(status.seconds),
+            "ETA": duration(status.seconds_left),
+        }
+        for title in columns:
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_row(*columns.values())
+        outer.add_row(self._bar)
+        outer.add_row(table)
+        return outer
+
+
+def make_display(*, quiet: bool = False) -> Display:
+    """The display that fits where the output goes."""
+    if quiet:
+        return Display()
+    console = Console(file=sys.stdout)
+    return Terminal(console) if console.is_terminal else Lines()
+
+
+def number(value: float | None) -> str:
+    """A figure in four significant digits, or a dash."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """m:ss, or h:mm:ss, or a dash."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

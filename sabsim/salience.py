@@ -1,0 +1,199 @@
+"""Salience: the score a_i of each microstate m_i against the current provisional state h_hat, and its VJP (paper eq. 1).
+
+Shapes: B streams, S slots, n hidden units, K read slots, p projection size (= n). A salience's *trace* keeps, with a
+leading time axis, what its backward pass needs. The backward pass goes step by step for the query's side (``query_vjp``,
+inside the window's chain) and once per window for the rest (``finish``): the credit on the microstates that were read
+and the parameter gradient.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .cells import Views
+
+Trace = dict[str, Tensor]
+
+
+class Salience(ABC):
+    """A score of microstates; ``hidden`` is n, ``slots`` is S (only a per-slot bias needs it)."""
+
+    name: ClassVar[str]
+
+    def __init__(self, hidden: int, slots: int) -> None:
+        self.hidden = hidden
+        self.slots = slots
+
+    @abstractmethod
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter shapes by name."""
+
+    def initialise(self, p: Views, generator: torch.Generator) -> None:
+        """Uniform in +-1/sqrt(n)."""
+        for view in p.values():
+            view.uniform_(-(self.hidden**-0.5), self.hidden**-0.5, generator=generator)
+
+    def trace(self, steps: int, rows: int, reads: int, like: Tensor) -> Trace:
+        """Buffers of shape ``(steps, rows, ...)`` for the backward pass."""
+        return {}
+
+    def keys(self, p: Views, m: Tensor) -> Tensor:
+        """What of the score depends on the memory alone: computed once per update, ``m`` (B, S, n) -> (B, S, .)."""
+        return m
+
+    @abstractmethod
+    def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        """Scores a of shape ``(B, S)`` from ``keys`` and ``h_hat`` (B, n)."""
+
+    @abstractmethod
+    def query_vjp(self, p: Views, da: Tensor, m: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        """Credit on h_hat (B, n) from ``da`` (B, K) on the scores of the read microstates ``m`` (B, K, n)."""
+
+    @abstractmethod
+    def finish(
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+    ) -> Tensor:
+        """Adds the parameter gradient to ``g`` and returns the credit on the read microstates, ``(steps, B, K, n)``.
+
+        ``da`` and ``index`` (slots) have shape ``(steps, B, K)``, ``m`` ``(steps, B, K, n)``, ``h_hat`` ``(steps, B, n)``;
+        the trace's rows ``first`` onward belong to them.
+        """
+
+
+class Dot(Salience):
+    """a_i = (W_k m_i) . (W_q h_hat) / sqrt(p): query-dependent, the default.
+
+    Scored as m_i . u with u = W_k^T W_q h_hat / sqrt(p), so that no keys need be kept or refreshed.
+    """
+
+    name = "dot"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"W_q": (self.hidden, self.hidden), "W_k": (self.hidden, self.hidden)}
+
+    def trace(self, steps: int, rows: int, reads: int, like: Tensor) -> Trace:
+        return {name: like.new_zeros(steps, rows, self.hidden) for name in ("q", "u", "dq", "du")}
+
+    def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        q, u = trace["q"][t], trace["u"][t]
+        torch.mm(h_hat, p["W_q"].t(), out=q)
+        q.mul_(self.hidden**-0.5)
+        torch.mm(q, p["W_k"], out=u)
+        return torch.bmm(keys, u.unsqueeze(2)).squeeze(2)
+
+    def query_vjp(self, p: Views, da: Tensor, m: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        du, dq = trace["du"][t], trace["dq"][t]
+        du.copy_(torch.bmm(da.unsqueeze(1), m).squeeze(1))
+        torch.mm(du, p["W_k"].t(), out=dq)
+        dq.mul_(self.hidden**-0.5)
+        return dq @ p["W_q"]
+
+    def finish(
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+    ) -> Tensor:
+        last = first + da.shape[0]
+        q, u, dq, du = (trace[name][first:last] for name in ("q", "u", "dq", "du"))
+        g["W_q"].addmm_(dq.flatten(0, 1).t(), h_hat.flatten(0, 1))
+        g["W_k"].addmm_(q.flatten(0, 1).t(), du.flatten(0, 1))
+        return da.unsqueeze(3) * u.unsqueeze(2)
+
+
+class MLP(Salience):
+    """a_i = v . tanh(W_1 m_i + W_2 h_hat): additive with the nonlinearity after the sum (Bahdanau et al. 2015)."""
+
+    name = "mlp"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"v": (self.hidden,), "W_1": (self.hidden, self.hidden), "W_2": (self.hidden, self.hidden)}
+
+    def trace(self, steps: int, rows: int, reads: int, like: Tensor) -> Trace:
+        return {"dq": like.new_zeros(steps, rows, self.hidden)}
+
+    def keys(self, p: Views, m: Tensor) -> Tensor:
+        return m @ p["W_1"].t()
+
+    def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        query = h_hat @ p["W_2"].t()
+        return torch.tanh(keys + query.unsqueeze(1)) @ p["v"]
+
+    def _inside(self, p: Views, m: Tensor, h_hat: Tensor) -> Tensor:
+        return torch.tanh(m @ p["W_1"].t() + (h_hat @ p["W_2"].t()).unsqueeze(-2))
+
+    def query_vjp(self, p: Views, da: Tensor, m: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        inside = self._inside(p, m, h_hat)
+        trace["dq"][t].copy_((da.unsqueeze(2) * p["v"] * (1 - inside * inside)).sum(1))
+        return trace["dq"][t] @ p["W_2"]
+
+    def finish(
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+    ) -> Tensor:
+        inside = self._inside(p, m, h_hat)
+        dz = da.unsqueeze(3) * p["v"] * (1 - inside * inside)
+        g["v"].add_((da.unsqueeze(3) * inside).sum((0, 1, 2)))
+        g["W_1"].addmm_(dz.flatten(0, 2).t(), m.flatten(0, 2))
+        dq = trace["dq"][first : first + da.shape[0]]
+        g["W_2"].addmm_(dq.flatten(0, 1).t(), h_hat.flatten(0, 1))
+        return dz @ p["W_1"]
+
+
+class Affine(Salience):
+    """a_i = w_m . m_i + w_h . h_hat + b_i (paper eq. 1, with a bias per slot).
+
+    The query's term is the same for every microstate, so under a rule that looks at differences of scores (eq. 2,
+    softmax) recall does not depend on the current state: kept for fidelity.
+    """
+
+    name = "affine"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"w_m": (self.hidden,), "w_h": (self.hidden,), "b": (self.slots,)}
+
+    def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        return keys @ p["w_m"] + (h_hat @ p["w_h"]).unsqueeze(1) + p["b"]
+
+    def query_vjp(self, p: Views, da: Tensor, m: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        return da.sum(1, keepdim=True) * p["w_h"]
+
+    def finish(
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+    ) -> Tensor:
+        g["w_m"].add_(da.flatten() @ m.flatten(0, 2))
+        g["w_h"].add_(da.sum(2).flatten() @ h_hat.flatten(0, 1))
+        g["b"].index_add_(0, index.flatten(), da.flatten())
+        return da.unsqueeze(3) * p["w_m"]
+
+
+class Tanh(Salience):
+    """a_i = w . tanh([h_hat ; m_i]) = w_m . tanh(m_i) + w_h . tanh(h_hat), as in the authors' released code.
+
+    The query's term cancels here as well.
+    """
+
+    name = "tanh"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"w_m": (self.hidden,), "w_h": (self.hidden,)}
+
+    def keys(self, p: Views, m: Tensor) -> Tensor:
+        return torch.tanh(m) @ p["w_m"]
+
+    def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        return keys + (torch.tanh(h_hat) @ p["w_h"]).unsqueeze(1)
+
+    def query_vjp(self, p: Views, da: Tensor, m: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        return da.sum(1, keepdim=True) * p["w_h"] * (1 - torch.tanh(h_hat) ** 2)
+
+    def finish(
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+    ) -> Tensor:
+        tanh_m = torch.tanh(m)
+        g["w_m"].add_(da.flatten() @ tanh_m.flatten(0, 2))
+        g["w_h"].add_(da.sum(2).flatten() @ torch.tanh(h_hat).flatten(0, 1))
+        return da.unsqueeze(3) * p["w_m"] * (1 - tanh_m * tanh_m)
+
+
+SALIENCES: dict[str, type[Salience]] = {rule.name: rule for rule in (Dot, MLP, Affine, Tanh)}

@@ -1,0 +1,124 @@
+"""Sparsifiers: from salience a to recall weights a_tilde, at most ``k_top`` of them non-zero, and their VJPs (paper eq. 2).
+
+A sparsifier returns the K slots it reads, sorted by falling salience, and their weights: K = k_top, or every slot for
+``dense``. Empty slots arrive with the score ``EMPTY`` and always get weight 0 and no credit.
+
+Shapes: a ``(B, S)``, index and weight ``(B, K)``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+EMPTY = -1e30
+"""Score of an empty slot: finite, so that a step on an empty memory has no NaN to mask."""
+
+EPSILON = 1e-7
+"""Added to the sum that ``normalised`` divides by, which is 0 when all selected scores are equal."""
+
+
+class Recall(NamedTuple):
+    """What one step reads: slots and weights (B, K), and ``scale`` (B, 1), what the VJP of ``normalised`` divides by."""
+
+    index: Tensor
+    weight: Tensor
+    scale: Tensor
+
+
+class Sparsifier(ABC):
+    """A rule that turns scores into recall weights; ``reads`` is K, ``credited`` how many of them receive credit."""
+
+    name: ClassVar[str]
+
+    def __init__(self, k_top: int, slots: int) -> None:
+        self.k_top = min(k_top, slots)
+        self.reads = self.k_top
+        self.credited = self.k_top
+
+    @abstractmethod
+    def forward(self, a: Tensor) -> Recall:
+        """Recall weights from scores ``a`` (B, S)."""
+
+    @abstractmethod
+    def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
+        """Gradient on the scores of the read slots, ``(B, K)``, from ``dw`` on their weights; ``occupied`` (B, K)."""
+
+
+def _softmax(a: Tensor, reads: int) -> Recall:
+    top, index = a.topk(reads, dim=1)
+    weight = torch.softmax(top, dim=1) * (top > EMPTY / 2)
+    return Recall(index, weight, weight[:, :1])
+
+
+def _softmax_vjp(dw: Tensor, weight: Tensor) -> Tensor:
+    weighted = dw * weight
+    return weighted - weight * weighted.sum(-1, keepdim=True)
+
+
+class Softmax(Sparsifier):
+    """Softmax over exactly the k_top most salient microstates: the default, bounded whatever the scores."""
+
+    name = "softmax"
+
+    def forward(self, a: Tensor) -> Recall:
+        return _softmax(a, self.reads)
+
+    def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
+        return _softmax_vjp(dw, recall.weight)
+
+
+class Dense(Softmax):
+    """Dense forward, sparse backward: softmax over all microstates, credit only to the k_top most salient.
+
+    The query and the salience parameters receive the full gradient; only dL/dm_i is withheld from the rest.
+    """
+
+    name = "dense"
+
+    def __init__(self, k_top: int, slots: int) -> None:
+        super().__init__(k_top, slots)
+        self.reads = slots
+
+
+class Threshold(Sparsifier):
+    """a_tilde_i = ReLU(a_i - a_ktop), unnormalised (paper eq. 2).
+
+    The k_top-th score is its own threshold and gets weight 0: k_top - 1 survive, and k_top = 1 recalls nothing.
+    While fewer than k_top slots are occupied the least of them is the threshold.
+    """
+
+    name = "relu"
+
+    def forward(self, a: Tensor) -> Recall:
+        top, index = a.topk(self.reads, dim=1)
+        occupied = top > EMPTY / 2
+        threshold = torch.where(occupied, top, torch.inf).amin(1, keepdim=True)
+        weight = torch.where(occupied, top - threshold, 0.0)
+        return Recall(index, weight, torch.ones_like(weight[:, :1]))
+
+    def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
+        passed = dw * (recall.weight > 0)
+        last = (occupied.sum(1, keepdim=True) - 1).clamp_min(0)
+        return passed.scatter_add(1, last, -passed.sum(1, keepdim=True))
+
+
+class Normalised(Threshold):
+    """The threshold's weights divided by their sum, as in the authors' released code."""
+
+    name = "normalised"
+
+    def forward(self, a: Tensor) -> Recall:
+        raw = super().forward(a)
+        scale = raw.weight.sum(1, keepdim=True) + EPSILON
+        return Recall(raw.index, raw.weight / scale, scale)
+
+    def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
+        inner = (dw * recall.weight).sum(1, keepdim=True)
+        return super().vjp((dw - inner) / recall.scale, recall, occupied)
+
+
+SPARSIFIERS: dict[str, type[Sparsifier]] = {rule.name: rule for rule in (Softmax, Threshold, Normalised, Dense)}

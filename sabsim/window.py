@@ -1,0 +1,213 @@
+"""The main chain: ring buffers of the last steps, the forward step that fills them, and the VJP of the window.
+
+Positions count from 0 to L-1 with L = history + block. The block is the ``update_every`` steps whose losses the next
+update uses; the history before it holds what the chain and the segments of new microstates still need. ``advance``
+moves the block's end into the history.
+
+Shapes: B streams, n hidden units, K reads a step, S slots, d = d_in.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .macrostate import Macrostate
+from .network import Parameters
+from .salience import Trace
+from .sparsify import EMPTY, Recall, Sparsifier
+
+
+class Credits(NamedTuple):
+    """What the chain's VJP leaves for the microstates it read.
+
+    ``credit`` (B, S, n): dL/dm_i summed over the chain's recalls. ``weight`` (B, S): the greatest recall weight it had in
+    the chain, ``position`` (B, S): the ring position of that recall.
+    """
+
+    credit: Tensor
+    weight: Tensor
+    position: Tensor
+
+
+class Window:
+    """Ring buffers for ``streams`` streams: ``history`` steps before a block of ``block`` steps, chain of ``k_trunc``.
+
+    ``sparsifier`` None: no recall. Everything is allocated here, once.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        sparsifier: Sparsifier | None,
+        *,
+        streams: int,
+        slots: int,
+        history: int,
+        block: int,
+        k_trunc: int,
+    ) -> None:
+        network = parameters.network
+        self.parameters, self.sparsifier = parameters, sparsifier
+        self.history, self.block, self.k_trunc = history, block, k_trunc
+        self.d_in, self.n, self.slots = network.d_in, network.hidden, slots
+        self.stores_h = network.stores == "h"
+        self.reads_weights = sparsifier is not None and network.readout == "weights"
+        length, like = history + block, parameters.flat
+        width_c = network.hidden if parameters.cell.has_c else 0
+        second = parameters.shapes["readout"]["W"][1] - network.hidden
+        zeros = like.new_zeros
+        self.rings: dict[str, Tensor] = {
+            "xh": zeros(length + 1, streams, network.d_in + network.hidden),
+            "c": zeros(length + 1, streams, width_c),
+            "h_hat": zeros(length, streams, network.hidden),
+            "readout": zeros(length, streams, network.hidden + second),
+            "keep": torch.ones(length, streams, 1, dtype=like.dtype, device=like.device),
+            "signal": zeros(length, streams, network.d_out),
+            "loss": zeros(length, streams),
+            "local": torch.zeros(length, streams, dtype=torch.int64, device=like.device),
+        }
+        self.tape = parameters.cell.tape(length, streams, like)
+        self.trace: Trace = {}
+        if sparsifier is not None and parameters.salience is not None:
+            reads, long = sparsifier.reads, {"dtype": torch.int64, "device": like.device}
+            self.trace = parameters.salience.trace(length, streams, reads, like)
+            self.rings |= {
+                "s": zeros(length, streams, network.hidden),
+                "m": zeros(length, streams, reads, network.hidden),
+                "weight": zeros(length, streams, reads),
+                "scale": zeros(length, streams, 1),
+                "index": torch.zeros(length, streams, reads, **long),
+                "stamp": torch.full((length, streams, reads), -1, **long),
+            }
+        self.y = zeros(streams, network.d_out)
+        self.origin = 0  # global step of ring position 0, set by the learner before each backward pass
+
+    def step(self, position: int, x: Tensor, memory: Macrostate | None, keys: Tensor, gap: Tensor) -> Tensor:
+        """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
+
+        ``keys``: the memory's keys for this block; ``gap`` (B, S): 0 where a slot can be read, ``EMPTY`` elsewhere.
+        """
+        p, r = self.parameters, self.rings
+        xh, h_hat, out = r["xh"][position], r["h_hat"][position], r["readout"][position]
+        xh[:, : self.d_in] = x
+        p.cell.step(p.value["cell"], xh, r["c"][position], self.tape, position, h_hat, r["c"][position + 1])
+        h = out[:, : self.n]
+        if memory is not None:
+            s = self._recall(position, h_hat, memory, keys, gap)
+            torch.add(h_hat, s, out=h)
+        else:
+            h.copy_(h_hat)
+        r["xh"][position + 1][:, self.d_in :] = h
+        torch.addmm(p.value["readout"]["b"], out, p.value["readout"]["W"].t(), out=self.y)
+        return self.y
+
+    def _recall(self, position: int, h_hat: Tensor, memory: Macrostate, keys: Tensor, gap: Tensor) -> Tensor:
+        p, r = self.parameters, self.rings
+        assert p.salience is not None and self.sparsifier is not None
+        a = p.salience.score(p.value["salience"], keys, h_hat, self.trace, position)
+        recall = self.sparsifier.forward(a.add_(gap))
+        rows = memory.rows(recall.index).flatten()
+        m, s = r["m"][position], r["s"][position]
+        torch.index_select(memory.arrays["m"], 0, rows, out=m.view(-1, self.n))
+        torch.bmm(recall.weight.unsqueeze(1), m, out=s.unsqueeze(1))
+        r["index"][position] = recall.index
+        r["weight"][position] = recall.weight
+        r["scale"][position] = recall.scale
+        stamp, occupied = (memory.arrays[name].index_select(0, rows) for name in ("stamp", "occupied"))
+        r["stamp"][position] = torch.where(occupied, stamp, -1).view_as(recall.index)
+        second = r["readout"][position][:, self.n :]
+        if self.reads_weights:
+            second.zero_().scatter_(1, recall.index, recall.weight)
+        else:
+            second.copy_(s)
+        return s
+
+    def cut(self, position: int, keep: Tensor) -> None:
+        """Zeroes h and c before ``position`` where ``keep`` (B, 1) is 0, and cuts the chain there."""
+        self.rings["keep"][position].mul_(keep)
+        self.rings["xh"][position][:, self.d_in :].mul_(keep)
+        self.rings["c"][position].mul_(keep)
+
+    def backward(self, memory: Macrostate | None) -> Credits | None:
+        """The VJP of the chain for the block's learning signals: adds to the gradient, returns the microstates' credits.
+
+        Credit runs from the block's end at most ``k_trunc`` steps back, and never across a reset.
+        """
+        p, r = self.parameters, self.rings
+        end, first = self.history + self.block, self.history + self.block - self.k_trunc
+        signal = r["signal"][self.history :].flatten(0, 1)
+        p.gradient["readout"]["W"].addmm_(signal.t(), r["readout"][self.history :].flatten(0, 1))
+        p.gradient["readout"]["b"].add_(signal.sum(0))
+        d_out = (signal @ p.value["readout"]["W"]).view(self.block, -1, r["readout"].shape[2])
+        local = p.cell.prepare(self.tape, r["xh"][first:end], r["c"][first:end], first, end)
+        dh = torch.zeros_like(r["h_hat"][0])
+        dc = torch.zeros_like(r["c"][0]) if p.cell.has_c else None
+        pending: list[tuple[Tensor, Tensor]] = []
+        for position in range(end - 1, first - 1, -1):
+            d_second = None
+            if position >= self.history:
+                dh = dh + d_out[position - self.history, :, : self.n]
+                d_second = d_out[position - self.history, :, self.n :]
+            if memory is not None:
+                dh, ds, da = self._recall_vjp(position, dh, d_second)
+                pending.append((ds, da))
+            dh, dc = p.cell.vjp(p.value["cell"], local, position - first, dh, dc)
+            keep = r["keep"][position]
+            dh = dh.mul_(keep)
+            dc = None if dc is None else dc.mul_(keep)
+        p.cell.accumulate(p.gradient["cell"], local, r["xh"][first:end])
+        return None if memory is None else self._credits(first, end, pending[::-1], memory)
+
+    def _recall_vjp(self, position: int, dh: Tensor, d_second: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Credit on h (B, n) at one step -> credit on h_hat, on the summary (B, n) and on the scores (B, K)."""
+        p, r = self.parameters, self.rings
+        assert p.salience is not None and self.sparsifier is not None
+        index, m = r["index"][position], r["m"][position]
+        ds = dh if d_second is None or self.reads_weights else dh + d_second
+        dw = torch.bmm(m, ds.unsqueeze(2)).squeeze(2)
+        if d_second is not None and self.reads_weights:
+            dw = dw + d_second.gather(1, index)
+        recall = Recall(index, r["weight"][position], r["scale"][position])
+        da = self.sparsifier.vjp(dw, recall, r["stamp"][position] >= 0)
+        dh_hat = dh + p.salience.query_vjp(
+            p.value["salience"], da, m, r["h_hat"][position], self.trace, position
+        )
+        return dh_hat, ds, da
+
+    def _credits(self, first: int, end: int, pending: list[tuple[Tensor, Tensor]], memory: Macrostate) -> Credits:
+        p, r = self.parameters, self.rings
+        assert p.salience is not None and self.sparsifier is not None
+        ds, da = (torch.stack(parts) for parts in zip(*pending, strict=True))
+        index, m, weight = r["index"][first:end], r["m"][first:end], r["weight"][first:end]
+        dm = p.salience.finish(
+            p.value["salience"], p.gradient["salience"], da, m, r["h_hat"][first:end], index, self.trace, first
+        )
+        dm = torch.addcmul(dm, weight.unsqueeze(3), ds.unsqueeze(2))
+        credited = self.sparsifier.credited
+        index, weight, stamp = index[..., :credited], weight[..., :credited], r["stamp"][first:end, :, :credited]
+        rows = memory.rows(index)
+        live = (memory.arrays["stamp"][rows] == stamp) & (stamp >= 0)
+        target = torch.where(live, rows, memory.rows(torch.full_like(index, self.slots)))
+        streams, wide = index.shape[1], self.slots + 1
+        credit = dm.new_zeros(streams * wide, self.n)
+        credit.index_add_(0, target.flatten(), dm[:, :, :credited].flatten(0, 2))
+        dense = weight.new_zeros(end - first, streams * wide)
+        dense.scatter_(1, target.flatten(1), weight.flatten(1))
+        best, when = dense.view(end - first, streams, wide)[:, :, : self.slots].max(0)
+        return Credits(credit.view(streams, wide, self.n)[:, : self.slots], best, when + first)
+
+    def advance(self) -> None:
+        """Moves the end of the block into the history, so that the next block starts at position ``history``."""
+        kept = self.history
+        for name, ring in self.rings.items():
+            extra = 1 if name in ("xh", "c") else 0
+            ring[: kept + extra] = ring[self.block : self.block + kept + extra].clone()
+        if self.k_trunc > self.block:
+            for ring in (*self.tape.values(), *self.trace.values()):
+                ring[:kept] = ring[self.block : self.block + kept].clone()
+        self.rings["keep"][kept:] = 1
+        self.rings["signal"][kept:] = 0
+        self.rings["loss"][kept:] = 0

@@ -1,0 +1,380 @@
+"""The keystone: the explicit, tape-free learner against the autograd oracle, every parameter, every block."""
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations, product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sabsim.salience
+import sabsim.sparsify
+from sabsim import BPTT, SAB, SGD, TBPTT, Network, ReplayEvents, StreamingLearner
+from sabsim.reference import ReferenceLearner
+from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
+
+STREAMS, HIDDEN, D_IN, D_OUT, STEPS, K_TRUNC, SLOTS = 3, 5, 4, 3, 23, 3, 6
+TOLERANCE = 1e-9
+
+# Streams begin anew at awkward moments: inside a block, twice running, at a block's first and last step.
+RESETS = {0: [0], 7: [1], 8: [1], 10: [0], 15: [1], 17: [0, 1]}
+
+RETENTIONS: dict[str, Retention] = {
+    "all": All(slots=STEPS),
+    "recent": Recent(slots=SLOTS),
+    "reservoir": Reservoir(slots=SLOTS),
+    "relevancy": Relevancy(slots=SLOTS, buffer=2),
+    "novelty": Novelty(slots=SLOTS, protect=2),
+    "surprise": Surprise(slots=SLOTS),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One configuration of both learners; `replays` None means as many as there are slots."""
+
+    cell: str = "lstm"
+    salience: str = "dot"
+    sparsify: str = "softmax"
+    k_att: int = 1
+    retention: str = "recent"
+    stores: str = "h_hat"
+    readout: str = "summary"
+    update_every: int = K_TRUNC
+    replays: int | None = None
+    k_top: int = 3
+
+    def __str__(self) -> str:
+        return "-".join(str(value) for value in asdict(self).values())
+
+
+LEVELS: dict[str, list] = {
+    "cell": ["lstm", "gru", "rnn"],
+    "salience": ["dot", "mlp", "affine", "tanh"],
+    "sparsify": ["softmax", "relu", "normalised", "dense"],
+    "k_att": [1, 2, 3],
+    "retention": list(RETENTIONS),
+    "stores": ["h_hat", "h"],
+    "readout": ["summary", "weights"],
+    "update_every": [1, 2, K_TRUNC],
+    "replays": [None, 2, 1, 0],
+    "k_top": [2, 3, SLOTS],
+}
+Pair = tuple[tuple[str, object], tuple[str, object]]
+
+
+def pairs(case: dict[str, object]) -> set[Pair]:
+    """Every two settings that occur together in a case."""
+    return set(combinations(case.items(), 2))
+
+
+def covering() -> list[Case]:
+    """Every cell x salience x sparsifier, the other settings chosen so that each pair of settings occurs."""
+    choose = random.Random(0)
+    missing = {((a, x), (b, y)) for a, b in combinations(LEVELS, 2) for x in LEVELS[a] for y in LEVELS[b]}
+    first = ("cell", "salience", "sparsify")
+    cases = []
+    for triple in product(*(LEVELS[name] for name in first)):
+        drafts = [
+            {n: triple[first.index(n)] if n in first else choose.choice(LEVELS[n]) for n in LEVELS}
+            for _ in range(40)
+        ]
+        best = max(drafts, key=lambda draft: len(pairs(draft) & missing))
+        missing -= pairs(best)
+        cases.append(Case(**best))
+    return cases
+
+
+CASES = covering()
+
+
+def streaming(case: Case, *, lr: float = 0.0) -> StreamingLearner:
+    """The fast learner of a case with every parameter, biases too, drawn at random."""
+    retention = RETENTIONS[case.retention]
+    learner = StreamingLearner(
+        Network(
+            d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, cell=case.cell, salience=case.salience,
+            sparsify=case.sparsify, stores=case.stores, readout=case.readout,
+        ),
+        credit=SAB(
+            k_top=case.k_top, k_trunc=K_TRUNC, k_att=case.k_att, update_every=case.update_every,
+            replays=retention.slots if case.replays is None else case.replays, trigger="clock",
+        ),
+        retention=retention, optimizer=SGD(lr=lr, clip=0.0), streams=STREAMS, seed=1, dtype=torch.float64,
+    )  # fmt: skip
+    randomise(learner)
+    return learner
+
+
+def randomise(learner: StreamingLearner) -> None:
+    generator = torch.Generator().manual_seed(5)
+    learner.flat.copy_(0.4 * torch.randn(learner.flat.shape, generator=generator, dtype=torch.float64))
+
+
+def reference(case: Case, learner: StreamingLearner, *, update: Callable | None = None) -> ReferenceLearner:
+    """The oracle of a case with the learner's parameters."""
+    names = [field.name for field in fields(case) if field.name != "retention"]
+    return ReferenceLearner(
+        learner.parameters, streams=STREAMS, k_trunc=K_TRUNC, slots=RETENTIONS[case.retention].slots,
+        update=update, **{name: getattr(case, name) for name in names},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What both learners meet at one step."""
+
+    done: Tensor  # (streams,) bool
+    x: Tensor  # (streams, d_in)
+    dL_dy: Tensor  # (streams, d_out)
+    loss: Tensor  # (streams,)
+
+
+def signals(steps: int) -> Iterator[Signal]:
+    generator = torch.Generator().manual_seed(6)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    for t in range(steps):
+        done = torch.zeros(STREAMS, dtype=torch.bool)
+        done[RESETS.get(t, [])] = True
+        yield Signal(done, draw(STREAMS, D_IN), draw(STREAMS, D_OUT), draw(STREAMS).square())
+
+
+def deviation(found: Tensor, expected: Tensor, *, floor: float = 1e-30) -> float:
+    """Greatest entry of the difference over the greatest entry expected, or `floor` if more; NaN counts as infinite."""
+    error = (found - expected).abs().max().item() / max(expected.abs().max().item(), floor)
+    return error if math.isfinite(error) else math.inf
+
+
+@dataclass
+class Comparison:
+    """Gradients of every block from both sides, and what the outputs and events differ by."""
+
+    fast: list[dict[str, Tensor]]
+    slow: list[dict[str, Tensor]]
+    output_error: float = 0.0
+    event_error: float = 0.0
+
+    def scale(self, name: str) -> float:
+        """The greatest entry of a parameter's gradient in the whole run."""
+        return max(g[name].abs().max().item() for g in self.slow)
+
+    def error(self, name: str) -> float:
+        """Worst block's greatest deviation over its greatest entry, or a thousandth of the run's if more."""
+        floor = max(1e-3 * self.scale(name), 1e-30)
+        pairs = zip(self.fast, self.slow, strict=True)
+        return max(deviation(f[name], s[name], floor=floor) for f, s in pairs)
+
+    def accumulated_error(self, name: str) -> float:
+        fast, slow = (torch.stack([g[name] for g in side]).sum(0) for side in (self.fast, self.slow))
+        return deviation(fast, slow)
+
+
+def compare(learner: StreamingLearner, oracle: ReferenceLearner, steps: int = STEPS) -> Comparison:
+    """Runs both on the same signals; the oracle is told what the macrostate holds, nothing else."""
+    result = Comparison([], [])
+    for signal in signals(steps):
+        for side in (learner, oracle):
+            side.reset(signal.done)
+        birth = learner.macrostate.birth.clone() if oracle.equations.k_top else None
+        y, expected = learner.step(signal.x), oracle.step(signal.x, birth)
+        result.output_error = max(result.output_error, deviation(y, expected))
+        events, gradients = learner.learn(signal.dL_dy, signal.loss), oracle.learn(signal.dL_dy)
+        if gradients is None:
+            assert events is None
+        else:
+            result.fast.append({name: g.clone() for name, g in learner.grads.items()})
+            result.slow.append(gradients)
+            result.event_error = max(result.event_error, event_error(events, oracle))
+    return result
+
+
+def event_error(events: ReplayEvents | None, oracle: ReferenceLearner) -> float:
+    """Greatest error of the credit in the replay events, relative to the block's greatest credit.
+
+    An event that is not the oracle's counts in full, and so does one that is missing.
+    """
+    found = {}
+    if events is not None:
+        for b, place in events.valid.nonzero().tolist():
+            found[b, int(events.source_step[b, place])] = events.credit[b, place]
+    norms = {source: oracle.credit[source].norm() for source in oracle.replayed}
+    sources, zero = sorted(set(found) | set(norms)), torch.zeros((), dtype=torch.float64)
+    if not sources:
+        return 0.0
+    both = (torch.stack([side.get(source, zero) for source in sources]) for side in (found, norms))
+    return deviation(*both)
+
+
+def cancels(case: Case, name: str) -> bool:
+    """Whether a gradient is zero in theory: the query of a score that is a sum of query and memory terms."""
+    return name == "salience.w_h" and case.salience in ("affine", "tanh")
+
+
+def assert_equal(case: Case, result: Comparison) -> None:
+    """Outputs, events and every parameter's gradient in every block; and none of it vacuous."""
+    assert result.output_error < TOLERANCE
+    assert result.event_error < TOLERANCE
+    assert set(result.fast[0]) == set(result.slow[0])
+    for name in result.slow[0]:
+        if cancels(case, name):
+            noise = max(side[name].abs().max().item() for side in result.fast + result.slow)
+            assert noise < 1e-12 * max(result.scale(n) for n in result.slow[0]), name
+            continue
+        assert result.scale(name) > 1e-6, f"{name} has a trivial gradient"
+        assert result.error(name) < TOLERANCE, f"{name}: relative error {result.error(name):.1e}"
+        assert result.accumulated_error(name) < TOLERANCE, name
+
+
+def test_the_cases_cover_every_pair_of_settings() -> None:
+    seen = set().union(*(pairs(asdict(case)) for case in CASES))
+    wanted = {((a, x), (b, y)) for a, b in combinations(LEVELS, 2) for x in LEVELS[a] for y in LEVELS[b]}
+    assert wanted <= seen
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_block_gradient_equals_the_oracle(case: Case) -> None:
+    learner = streaming(case)
+    assert_equal(case, compare(learner, reference(case, learner)))
+
+
+def test_the_replay_limit_changes_the_gradient() -> None:
+    """The limited cases above would prove nothing if the limit did nothing."""
+    results = []
+    for replays in (None, 1, 0):
+        case = Case(replays=replays)
+        learner = streaming(case)
+        results.append(compare(learner, reference(case, learner)))
+    for limited in results[1:]:
+        change = max(
+            (a["cell.W_h"] - b["cell.W_h"]).abs().max().item()
+            for a, b in zip(results[0].fast, limited.fast, strict=True)
+        )
+        assert change > 1e-3 * results[0].scale("cell.W_h")
+
+
+ONLINE = [
+    Case(),
+    Case(cell="gru", salience="mlp", retention="novelty", replays=2),
+    Case(cell="rnn", sparsify="relu", stores="h", readout="weights", k_att=2),
+    Case(salience="affine", sparsify="relu", stores="h", readout="weights", retention="all"),
+    Case(cell="gru", salience="tanh", sparsify="normalised", stores="h", retention="relevancy"),
+    Case(cell="rnn", salience="mlp", sparsify="dense", k_att=3, retention="reservoir", replays=1),
+    Case(salience="affine", sparsify="dense", retention="surprise", k_top=2),
+]
+
+
+@pytest.mark.parametrize("case", ONLINE, ids=str)
+def test_online_training_follows_the_oracle(case: Case) -> None:
+    """Ten updates by gradient descent: stored values are yesterday's, twins have today's parameters."""
+    lr = 0.02
+
+    def descend(parameters: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
+        for name, parameter in parameters.items():
+            parameter -= lr * gradients[name]
+
+    learner = streaming(case, lr=lr)
+    start = {name: p.clone() for name, p in learner.parameters.items()}
+    oracle = reference(case, learner, update=descend)
+    result = compare(learner, oracle, steps=10 * K_TRUNC)
+    assert result.output_error < TOLERANCE
+    assert result.event_error < TOLERANCE
+    for name, expected in oracle.parameters.items():
+        moved = (expected - start[name]).abs().max().item()
+        assert moved > 1e-4 or cancels(case, name), name
+        assert (learner.parameters[name] - expected).abs().max().item() < TOLERANCE * max(moved, 1e-3), name
+
+
+def without_recall(cell: str, credit: TBPTT | BPTT | SAB) -> StreamingLearner:
+    learner = StreamingLearner(
+        Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, cell=cell),
+        credit=credit, retention=Recent(slots=SLOTS), optimizer=SGD(lr=0.0, clip=0.0), streams=STREAMS,
+        seed=1, dtype=torch.float64,
+    )  # fmt: skip
+    randomise(learner)
+    return learner
+
+
+def without_mean(dw: Tensor, weight: Tensor) -> Tensor:
+    """A softmax VJP that forgets that the weights sum to one."""
+    return weight * dw
+
+
+def without_query(self: object, p: object, da: Tensor, m: Tensor, h_hat: Tensor, *trace: object) -> Tensor:
+    """A salience VJP that forgets that the query depends on the state."""
+    return torch.zeros_like(h_hat)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "bug"),
+    [(sabsim.sparsify, "_softmax_vjp", without_mean), (sabsim.salience.Dot, "query_vjp", without_query)],
+    ids=["softmax", "query"],
+)
+def test_a_planted_bug_is_caught(
+    place: object, name: str, bug: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case()
+    learner = streaming(case)
+    oracle = reference(case, learner)
+    monkeypatch.setattr(place, name, bug)
+    result = compare(learner, oracle)
+    assert result.output_error < TOLERANCE
+    assert result.error("cell.W_h") > 1e3 * TOLERANCE
+
+
+LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+def torch_gradients(cell: str, p: dict[str, Tensor], sequence: list[Signal]) -> dict[str, Tensor]:
+    """Whole-sequence gradients by torch's layer; our LSTM's gate rows are o, i, f, g, torch's i, f, g, o."""
+    layer = LAYERS[cell](D_IN, HIDDEN).double()
+    shift = HIDDEN if cell == "lstm" else 0
+    with torch.no_grad():
+        for mine, theirs in (
+            ("W_x", layer.weight_ih_l0),
+            ("W_h", layer.weight_hh_l0),
+            ("b", layer.bias_ih_l0),
+        ):
+            theirs.copy_(p[f"cell.{mine}"].roll(-shift, 0))
+        layer.bias_hh_l0.zero_()
+        if cell == "gru":
+            layer.bias_hh_l0[2 * HIDDEN :] = p["cell.b_n"]
+    W_h = p["readout.W_h"].clone().requires_grad_()
+    h, _ = layer(torch.stack([signal.x for signal in sequence]))
+    dL_dy = torch.stack([signal.dL_dy for signal in sequence])
+    (h @ W_h.T * dL_dy).sum().backward()
+    found = {"readout.W_h": W_h.grad, "readout.b": dL_dy.sum((0, 1))}
+    for mine, theirs in (("W_x", layer.weight_ih_l0), ("W_h", layer.weight_hh_l0), ("b", layer.bias_ih_l0)):
+        found[f"cell.{mine}"] = theirs.grad.roll(shift, 0)
+    if cell == "gru":
+        found["cell.b_n"] = layer.bias_hh_l0.grad[2 * HIDDEN :]
+    return found
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize(
+    "credit",
+    [SAB(k_top=3, k_trunc=STEPS), TBPTT(k_trunc=STEPS), BPTT(length=STEPS)],
+    ids=["sab", "tbptt", "bptt"],
+)
+def test_without_recall_a_long_window_is_torch_backpropagation(cell: str, credit: TBPTT | BPTT | SAB) -> None:
+    learner = without_recall(cell, credit)
+    sequence = list(signals(STEPS))
+    expected = torch_gradients(cell, learner.parameters, sequence)
+    for signal in sequence:
+        learner.step(signal.x)
+        learner.learn(signal.dL_dy)
+    for name, gradient in expected.items():
+        error = (learner.grads[name] - gradient).abs().max() / gradient.abs().max()
+        assert error < TOLERANCE, name
+
+
+def test_without_recall_short_windows_equal_the_oracle() -> None:
+    learner = without_recall("gru", TBPTT(k_trunc=K_TRUNC))
+    oracle = ReferenceLearner(learner.parameters, streams=STREAMS, k_top=0, k_trunc=K_TRUNC, cell="gru")
+    assert_equal(Case(cell="gru"), compare(learner, oracle))
