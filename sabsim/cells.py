@@ -8,7 +8,7 @@ are allocated once.
 The backward pass goes in three parts: ``prepare`` computes every local derivative of the window at once, ``vjp`` walks
 one step back, ``accumulate`` adds the parameter gradient of all steps.
 
-Recall changes h between two steps (h = h_hat + s) and never the LSTM's cell state c.
+Recall changes h between two steps (h = h_hat + s) and never the state c that the LSTM and the GRU carry beside it.
 """
 
 from __future__ import annotations
@@ -135,13 +135,15 @@ class LSTM(Cell):
 class GRU(Cell):
     """Gated recurrent unit, gate order r, z, n, with the reset gate after the product as in torch and cuDNN.
 
-    n_t = tanh(W_xn x + b_n + r (W_hn h_prev + b_hn)),  h_hat = (1 - z) n_t + z h_prev. Here h_prev is the state after
-    recall. ``b_n`` is the hidden-side bias b_hn.
+    n_t = tanh(W_xn x + b_n + r (W_hn h_prev + b_hn)),  h_hat = (1 - z) n_t + z c_prev, with c = h_hat. ``b_n`` is the
+    hidden-side bias b_hn. Without recall h_prev = c_prev and this is the usual GRU. With recall the gates and the
+    candidate see h = h_hat + s, but what is carried over is h_hat, as an LSTM carries c: carrying h itself adds a
+    summary at every step and grows without bound as soon as z > 1/2.
     """
 
     name = "gru"
     gates = 3
-    has_c = False
+    has_c = True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {**super().shapes(), "b_n": (self.hidden,)}
@@ -169,26 +171,28 @@ class GRU(Cell):
         r, z, new = gates.split(n, dim=1)
         input_n = torch.addmm(p["b"][2 * n :], x, p["W"][2 * n :, :d].t())
         new.copy_(input_n.addcmul_(r, hidden_n).tanh_())
-        torch.lerp(new, h, z, out=h_hat)
+        torch.lerp(new, c, z, out=h_hat)
+        c_next.copy_(h_hat)
 
     def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
-        n, d = self.hidden, self.d_in
+        n = self.hidden
         gates, hidden_n = tape["gates"][first:last], tape["hidden_n"][first:last]
         r, z, new = gates.unflatten(2, (3, n)).unbind(2)
         d_x, d_h = tape["d_x"][first:last], tape["d_h"][first:last]
         slope_n = (1 - z) * (1 - new * new)
         d_x[..., 2 * n :] = slope_n
         d_x[..., :n] = slope_n * hidden_n * r * (1 - r)
-        d_x[..., n : 2 * n] = (xh[..., d:] - new) * z * (1 - z)
+        d_x[..., n : 2 * n] = (c - new) * z * (1 - z)
         d_h.copy_(d_x)
         d_h[..., 2 * n :].mul_(r)
         return {"z": z, "d_x": d_x, "d_h": d_h, "d_x3": d_x.unflatten(2, (3, n)), "d_h3": d_h.unflatten(2, (3, n))}
 
     def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        assert dc is not None
+        dh = dh + dc
         local["d_x3"][t].mul_(dh.unsqueeze(1))
         local["d_h3"][t].mul_(dh.unsqueeze(1))
-        dh_prev = local["d_h"][t] @ p["W"][:, self.d_in :]
-        return dh_prev.addcmul_(dh, local["z"][t]), dc
+        return local["d_h"][t] @ p["W"][:, self.d_in :], dh * local["z"][t]
 
     def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
         d_x, d_h = local["d_x"].flatten(0, 1), local["d_h"].flatten(0, 1)

@@ -30,9 +30,9 @@ TRIGGER_DECAY = 0.99
 
 
 class ReadEvents(NamedTuple):
-    """What the last step read: ``index`` (slot), ``weight`` (0: not read) and ``source_step``, each ``(streams, K)``."""
+    """What the last step read: ``slot``, ``weight`` (0: not read) and ``source_step``, each ``(streams, K)``."""
 
-    index: Tensor
+    slot: Tensor
     weight: Tensor
     source_step: Tensor
 
@@ -174,8 +174,7 @@ class StreamingLearner:
     def reset(self, done: Tensor) -> None:
         """The streams in ``done`` ``(streams,)`` bool begin a new sequence: zero state, empty macrostate."""
         self._advance_if_full()
-        keep = (~done).to(self.dtype).unsqueeze(1)
-        self.window.cut(self._position, keep)
+        self.window.cut(self._position, done.unsqueeze(1))
         self._local.masked_fill_(done, 0)
         if self._memory is not None:
             self._memory.clear(done)

@@ -65,7 +65,7 @@ class Optimizer(ABC):
         state["norm"].copy_(torch.where(due, norm, state["norm"]))
         scale = torch.clamp(self.clip / (norm + 1e-12), max=1.0) if self.clip else torch.ones_like(norm)
         before = {name: state[name].clone() for name in self.moments} if proceed is not None else {}
-        change = self._change(grad * scale, state, self._rate(state["updates"], flat))
+        change = self._change(torch.where(finite, grad * scale, 0.0), state, self._rate(state["updates"], flat))
         for name, moment in before.items():
             state[name].copy_(torch.where(due, state[name], moment))
         flat.sub_(torch.where(due, change, 0.0))

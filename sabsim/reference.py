@@ -7,7 +7,8 @@ are those of docs/algorithm.md, here in the order in which they are built:
 
 1. *Block.* Updates come every `update_every` steps. The loss is the sum over the block's steps of <dL_dy, y>.
 2. *Main chain.* The last `k_trunc` steps ending at the block's end are run again from h and c held constant;
-   a reset starts the chain anew.
+   a reset starts the chain anew. Each step starts from the values it had, with the gradient of today's
+   parameters: that matters only where the parameters have changed since, in steps before the block.
 3. *Twins.* A microstate read in the chain has the value that was stored and the gradient of its twin: its
    segment, the last `min(k_trunc, steps since the reset)` steps up to it, run again from the constant state
    before the segment with today's parameters, the segment's inputs and summaries being constants. One hop:
@@ -58,6 +59,11 @@ class _Stream:
     first: bool = True
     local: int = 0
     moments: list[_Moment] = field(default_factory=list)
+
+
+def _with_gradient(value: Tensor, of: Tensor) -> Tensor:
+    """`value`, a constant, with the gradient of `of` (straight-through)."""
+    return value + (of - of.detach())
 
 
 class ReferenceLearner:
@@ -230,16 +236,12 @@ class ReferenceLearner:
                 source: g for source, g in zip(stored, found, strict=True) if g is not None and g.norm() > 0
             }
             self.replayed = self._greatest_credit()
-        connected = {source: self._straight_through(source) for source in sorted(self.replayed)}
+        connected = {i: _with_gradient(self._stored(i), self._twin(i)) for i in sorted(self.replayed)}
         return self._differentiate(self._block_loss(lambda i: connected.get(i, self._stored(i))))
 
     def _stored(self, source: Source) -> Tensor:
         b, i = source
         return self._streams[b].moments[i].m.detach().clone()
-
-    def _straight_through(self, source: Source) -> Tensor:
-        twin = self._twin(source)
-        return self._stored(source) + twin - twin.detach()
 
     def _remembered(self) -> set[Source]:
         """Microstates held during the block: one evicted since a step of the chain read it gets no credit."""
@@ -280,6 +282,7 @@ class ReferenceLearner:
             for position, moment in enumerate(window):
                 if moment.first:
                     h, c = moment.h_before, moment.c_before
+                h, c = _with_gradient(moment.h_before, h), _with_gradient(moment.c_before, c)
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
                 out = self.equations.step(self.parameters, moment.x, h, c, memory)
                 h, c = out.h, out.c

@@ -34,7 +34,8 @@ def cell_step(kind: str, p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> tupl
             GRU.
         x: tensor of shape `(d_in,)`.
         h: previous hidden state after recall, shape `(n,)`.
-        c: previous cell state, shape `(n,)`; passed through unchanged by cells that have none.
+        c: previous cell state, shape `(n,)`: the LSTM's c, the GRU's last `h_hat` (recall feeds its gates and
+            candidate, not what it carries); passed through unchanged by the RNN, which has none.
 
     Returns:
         `(h_hat, c)`, both of shape `(n,)`.
@@ -50,7 +51,8 @@ def cell_step(kind: str, p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> tupl
         r_h, z_h, n_h = from_h.chunk(3)
         r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
         candidate = torch.tanh(n_x + r * (n_h + p["cell.b_n"]))
-        return (1 - z) * candidate + z * h, c
+        h_hat = (1 - z) * candidate + z * c
+        return h_hat, h_hat
     if kind == "rnn":
         return torch.tanh(from_x + from_h), c
     raise _unknown("cell", kind, "lstm, gru, rnn")
@@ -102,8 +104,8 @@ def recall_weights(rule: str, scores: Sequence[Tensor], k_top: int) -> list[Tens
     """
     chosen = top(scores, len(scores) if rule == "dense" else k_top)
     if rule in ("softmax", "dense"):
-        total = sum(scores[i].exp() for i in chosen)
-        return [a.exp() / total if i in chosen else torch.zeros_like(a) for i, a in enumerate(scores)]
+        share = dict(zip(chosen, torch.softmax(torch.stack([scores[i] for i in chosen]), dim=0), strict=True))
+        return [share.get(i, torch.zeros_like(a)) for i, a in enumerate(scores)]
     threshold = scores[chosen[-1]]
     above = [torch.relu(a - threshold) for a in scores]
     if rule == "relu":

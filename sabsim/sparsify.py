@@ -3,7 +3,7 @@
 A sparsifier returns the K slots it reads, sorted by falling salience, and their weights: K = k_top, or every slot for
 ``dense``. Empty slots arrive with the score ``EMPTY`` and always get weight 0 and no credit.
 
-Shapes: a ``(B, S)``, index and weight ``(B, K)``.
+Shapes: a ``(B, S)``, slot and weight ``(B, K)``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EPSILON = 1e-7
 class Recall(NamedTuple):
     """What one step reads: slots and weights (B, K), and ``scale`` (B, 1), what the VJP of ``normalised`` divides by."""
 
-    index: Tensor
+    slot: Tensor
     weight: Tensor
     scale: Tensor
 
@@ -49,9 +49,9 @@ class Sparsifier(ABC):
 
 
 def _softmax(a: Tensor, reads: int) -> Recall:
-    top, index = a.topk(reads, dim=1)
+    top, slot = a.topk(reads, dim=1)
     weight = torch.softmax(top, dim=1) * (top > EMPTY / 2)
-    return Recall(index, weight, weight[:, :1])
+    return Recall(slot, weight, weight[:, :1])
 
 
 def _softmax_vjp(dw: Tensor, weight: Tensor) -> Tensor:
@@ -94,11 +94,11 @@ class Threshold(Sparsifier):
     name = "relu"
 
     def forward(self, a: Tensor) -> Recall:
-        top, index = a.topk(self.reads, dim=1)
+        top, slot = a.topk(self.reads, dim=1)
         occupied = top > EMPTY / 2
         threshold = torch.where(occupied, top, torch.inf).amin(1, keepdim=True)
         weight = torch.where(occupied, top - threshold, 0.0)
-        return Recall(index, weight, torch.ones_like(weight[:, :1]))
+        return Recall(slot, weight, torch.ones_like(weight[:, :1]))
 
     def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
         passed = dw * (recall.weight > 0)
@@ -114,7 +114,7 @@ class Normalised(Threshold):
     def forward(self, a: Tensor) -> Recall:
         raw = super().forward(a)
         scale = raw.weight.sum(1, keepdim=True) + EPSILON
-        return Recall(raw.index, raw.weight / scale, scale)
+        return Recall(raw.slot, raw.weight / scale, scale)
 
     def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
         inner = (dw * recall.weight).sum(1, keepdim=True)

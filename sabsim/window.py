@@ -82,6 +82,9 @@ class Window:
                 "index": torch.zeros(length, streams, reads, **long),
                 "stamp": torch.full((length, streams, reads), -1, **long),
             }
+            self.rings["scale"].fill_(1)
+        # Steps before the first one never happened: no credit may reach them, and the first state is zero.
+        self.rings["keep"][: history + 1] = 0
         self.y = zeros(streams, network.d_out)
         self.origin = 0  # global step of ring position 0, set by the learner before each backward pass
 
@@ -109,27 +112,27 @@ class Window:
         assert p.salience is not None and self.sparsifier is not None
         a = p.salience.score(p.value["salience"], keys, h_hat, self.trace, position)
         recall = self.sparsifier.forward(a.add_(gap))
-        rows = memory.rows(recall.index).flatten()
+        rows = memory.rows(recall.slot).flatten()
         m, s = r["m"][position], r["s"][position]
         torch.index_select(memory.arrays["m"], 0, rows, out=m.view(-1, self.n))
         torch.bmm(recall.weight.unsqueeze(1), m, out=s.unsqueeze(1))
-        r["index"][position] = recall.index
+        r["index"][position] = recall.slot
         r["weight"][position] = recall.weight
         r["scale"][position] = recall.scale
         stamp, occupied = (memory.arrays[name].index_select(0, rows) for name in ("stamp", "occupied"))
-        r["stamp"][position] = torch.where(occupied, stamp, -1).view_as(recall.index)
+        r["stamp"][position] = torch.where(occupied, stamp, -1).view_as(recall.slot)
         second = r["readout"][position][:, self.n :]
         if self.reads_weights:
-            second.zero_().scatter_(1, recall.index, recall.weight)
+            second.zero_().scatter_(1, recall.slot, recall.weight)
         else:
             second.copy_(s)
         return s
 
-    def cut(self, position: int, keep: Tensor) -> None:
-        """Zeroes h and c before ``position`` where ``keep`` (B, 1) is 0, and cuts the chain there."""
-        self.rings["keep"][position].mul_(keep)
-        self.rings["xh"][position][:, self.d_in :].mul_(keep)
-        self.rings["c"][position].mul_(keep)
+    def cut(self, position: int, done: Tensor) -> None:
+        """Zeroes h and c before ``position`` in the streams ``done`` (B, 1), and cuts the chain there."""
+        self.rings["keep"][position].masked_fill_(done, 0.0)
+        self.rings["xh"][position][:, self.d_in :].masked_fill_(done, 0.0)
+        self.rings["c"][position].masked_fill_(done, 0.0)
 
     def backward(self, memory: Macrostate | None) -> Credits | None:
         """The VJP of the chain for the block's learning signals: adds to the gradient, returns the microstates' credits.
@@ -194,7 +197,7 @@ class Window:
         streams, wide = index.shape[1], self.slots + 1
         credit = dm.new_zeros(streams * wide, self.n)
         credit.index_add_(0, target.flatten(), dm[:, :, :credited].flatten(0, 2))
-        dense = weight.new_zeros(end - first, streams * wide)
+        dense = weight.new_full((end - first, streams * wide), -1.0)  # below any weight: not recalled at that step
         dense.scatter_(1, target.flatten(1), weight.flatten(1))
         best, when = dense.view(end - first, streams, wide)[:, :, : self.slots].max(0)
         return Credits(credit.view(streams, wide, self.n)[:, : self.slots], best, when + first)

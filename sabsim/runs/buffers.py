@@ -23,9 +23,9 @@ _REPLAY_FIELDS = ("step", "source_step", "lag", "weight", "credit", "loss", "rep
 class Block:
     """A block of n steps of B streams on the host, of which the first R are recorded.
 
-    `loss`, `metric`, `count` `(n, B)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or None where
-    no reading was kept; `replays`: each field of `ReplayEvents` `(w, R, replays)`, w windows, None where none closed.
-    `replayed`: segments replayed in all streams.
+    `loss`, `metric`, `count` `(n, B)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or
+    None where no reading was kept; `replays`: each field of `ReplayEvents` `(w, R, replays)` for w windows,
+    or None where none closed. `replayed`: segments replayed in all streams.
     """
 
     loss: Array
@@ -48,7 +48,9 @@ class Buffers:
         recorded: R <= B, the first of which are also recorded in detail
     """
 
-    def __init__(self, *, capacity: int, streams: int, recorded: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, *, capacity: int, streams: int, recorded: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
         self.capacity, self.recorded, self.device = capacity, recorded, device
         self._steps = 0
         self._windows = 0
@@ -117,7 +119,9 @@ class Buffers:
             last=last,
             weight=None if read is None else _host(read[0][:n]),
             source_step=None if read is None else _host(read[1][:n]),
-            replays=None if not w or self._replays is None else {k: _host(v[:w]) for k, v in self._replays.items()},
+            replays={name: _host(b[:w]) for name, b in self._replays.items()}
+            if w and self._replays
+            else None,
             replayed=int(self._replayed),
         )
         self._steps = self._windows = self._read_steps = 0

@@ -1,9 +1,10 @@
-"""From a description to the parts that run: network, credit rule, retention, optimiser, learner, task stream."""
+"""From a description to the parts that run: network, credit, retention, optimiser, learner, task stream."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any, TypeVar, get_args
 
 import torch
@@ -80,16 +81,14 @@ def build_learner(config: RunConfig) -> StreamingLearner:
 
 
 def build_network(config: RunConfig) -> Network:
-    """Cell, salience, sparsifier, stored state and readout: the preset's, where an option does not say otherwise."""
+    """Cell, salience, sparsifier, stored state, readout: the preset's, unless an option says otherwise."""
     options = config.learner
     preset = PRESETS[choose("preset", options.preset, PRESETS)]
     pieces = {name: getattr(options, name) or getattr(preset, name) for name in _PIECES}
     for name, allowed in _PIECES.items():
         choose(name, pieces[name], allowed)
     cell: Any = choose("cell", options.cell, CELLS)
-    return Network(
-        d_in=config.task.d_in, d_out=config.task.d_out, hidden=options.hidden, cell=cell, **pieces
-    )
+    return Network(d_in=config.task.d_in, d_out=config.task.d_out, hidden=options.hidden, cell=cell, **pieces)
 
 
 def build_credit(config: RunConfig) -> CreditRule:
@@ -102,7 +101,9 @@ def build_credit(config: RunConfig) -> CreditRule:
     if kind is Immediate:
         return Immediate()
     if kind.whole_sequences and config.run.stagger:
-        raise ConfigError(f"stagger: credit {kind.name} unrolls whole sequences, which must begin together; use --no-stagger")
+        raise ConfigError(
+            f"stagger: credit {kind.name} unrolls whole sequences, which must begin together; leave it out"
+        )
     known = {item.name for item in fields(kind)}
     values = {name: value for name, value in vars(config.learner).items() if name in known}
     if "length" in known:
@@ -153,13 +154,17 @@ def _own_options(what: str, kind: type[_PartT], given: Mapping[str, Any]) -> dic
     chosen = {name: value for name, value in given.items() if value is not None}
     for name, value in chosen.items():
         if name not in known:
-            raise ConfigError(f"{name} = {value}: {what} {getattr(kind, 'name', '')} has no such setting; leave it out")
+            rule = getattr(kind, "name", "")
+            raise ConfigError(f"{name} = {value}: {what} {rule} has no such setting; leave it out")
     return chosen
 
 
 def _check(config: RunConfig) -> None:
     """Numbers that no part checks by itself."""
     learner, run = config.learner, config.run
+    for name, value in config.options().items():
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{name} = {value}: must be finite")
     least = {
         "streams": 1,
         "seed": 0,
@@ -179,7 +184,7 @@ def _check(config: RunConfig) -> None:
             raise ConfigError(f"{name} = {getattr(learner, name)}: must be at least 1")
     if learner.slots is not None and learner.slots < learner.k_top:
         raise ConfigError(
-            f"slots = {learner.slots}: must be at least k_top = {learner.k_top}, the microstates recalled per step"
+            f"slots = {learner.slots}: must be at least k_top = {learner.k_top}, the number recalled per step"
         )
     if run.record_streams > run.streams:
         raise ConfigError(f"record_streams = {run.record_streams}: must be at most streams = {run.streams}")

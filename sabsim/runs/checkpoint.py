@@ -1,8 +1,8 @@
 """Checkpoints: tensors and numbers in one safetensors file, replaced in one move; loading executes no code.
 
-Everything needed to go on is in `checkpoint.safetensors`: the tensors, and in its header, as JSON, the numbers and a
-digest. `checkpoint.json` repeats that JSON for people; a kill between the two moves leaves it one checkpoint behind,
-which nothing reads.
+Everything needed to go on is in `checkpoint.safetensors`: the tensors, and in its header, as JSON, the
+numbers and a digest. `checkpoint.json` repeats that JSON for people; nothing reads it, so a kill between the
+two moves, which leaves it one checkpoint behind, does no harm.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HEADER = "sabsim"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One moment of a run. `states`: a flat state for each part, by the part's name; `numbers`: whatever JSON holds."""
+    """One moment of a run. `states`: each part's flat state, by its name; `numbers`: what JSON can hold."""
 
     states: dict[str, State]
     numbers: dict[str, Any]
@@ -67,7 +67,8 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint:
             header = json.loads((file.metadata() or {})[_HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         states: dict[str, State] = {
-            part: scalars | {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+            part: scalars
+            | {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
             for part, scalars in header["scalars"].items()
         }
         intact = header["sha256"] == _digest(tensors)
@@ -99,5 +100,6 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(memoryview(tensor.view(-1).view(torch.uint8).numpy()) if tensor.numel() else b"")
+        if tensor.numel():
+            digest.update(tensor.view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

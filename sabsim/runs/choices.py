@@ -12,7 +12,7 @@ def choose(what: str, value: str, allowed: Iterable[str]) -> str:
     """`value`, if it is one of `allowed`.
 
     Raises:
-        ConfigError: it is not; the message names the option `what`, the value, what is allowed and the closest match
+        ConfigError: it is not; the message names the option `what`, value, what is allowed, closest match
     """
     names = list(allowed)
     if value in names:

@@ -1,15 +1,14 @@
 """`run.sqlite`: the tables of a run, written in transactions.
 
-A rollback journal rather than a write-ahead log: between transactions the database is this one file, so a copy of the
-folder is whole even after a kill.
+A rollback journal rather than a write-ahead log: between transactions the database is this one file, so a
+copy of the folder is whole.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,9 @@ class RunDatabase:
                 self._connection.execute(f"PRAGMA {pragma}")
             for table, columns in TABLES.items():
                 body = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY, {body})")
+                self._connection.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY, {body})"
+                )
         self._insert = {
             table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
             for table, columns in TABLES.items()
@@ -122,7 +123,7 @@ class RunDatabase:
                 there = self._last(table)
             if there < counts[table]:
                 raise RunFolderError(
-                    f"'{self.path}': table {table} has {there} rows, but the checkpoint counts {counts[table]}; "
+                    f"'{self.path}': table {table} has {there} rows, the checkpoint counts {counts[table]}; "
                     "restore the file, or start again with another --out"
                 )
             with self._storage():

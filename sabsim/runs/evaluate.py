@@ -1,4 +1,4 @@
-"""Held-out evaluation: learned parameters, fresh memory, sequences never trained on. The learner is not touched."""
+"""Held-out evaluation: learned parameters, fresh memory, sequences never trained on."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ MOST_STREAMS = 128
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """What an evaluation found. `metric`: the task's (accuracy or mse), with its standard error over sequences.
+    """What an evaluation found.
 
-    `loss`: mean total loss of a sequence. `perfect`: share of sequences without an error (accuracy tasks; else None).
+    `loss`: mean total loss of a sequence. `metric`: the task's (accuracy or mse), with its standard error
+    over sequences. `perfect`: share of sequences without an error, None unless the metric is accuracy.
     """
 
     sequences: int
@@ -39,6 +40,8 @@ def held_out(
     after_sequence: Callable[[int], None] | None = None,
 ) -> HeldOut:
     """Play `sequences` held-out sequences of `task`, forward only; `after_sequence` hears of those done.
+
+    The learner is not touched, nor is torch's global generator.
 
     Raises:
         ConfigError: sequences < 1, or sequences without an end

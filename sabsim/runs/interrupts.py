@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop and has saved a checkpoint. `status`: the exit status that says so, 128 + signal."""
+    """The run was asked to stop and has saved a checkpoint. `status`: exit status, 128 + signal."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)

@@ -1,8 +1,8 @@
 """The run loop: steps in blocks; between blocks it records, evaluates, saves and shows.
 
-Blocks end where sequences end (or after `LONGEST_BLOCK` steps), at step counts that do not depend on when a run was
-interrupted. Whatever decides anything, such as sums and row counts, is taken at a block's end: this is why a resumed
-run equals an unbroken one bit for bit.
+Blocks end where sequences end (or after `LONGEST_BLOCK` steps), at step counts that do not depend on when a
+run was interrupted. Whatever decides anything, such as sums and row counts, is taken at a block's end: this
+is why a resumed run equals an unbroken one bit for bit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from sabsim.errors import NonFiniteError
 from sabsim.runs.build import Parts
-from sabsim.runs.checkpoint import Checkpoint, save_checkpoint
+from sabsim.runs.checkpoint import Checkpoint, State, save_checkpoint
 from sabsim.runs.database import RunDatabase
 from sabsim.runs.evaluate import HeldOut, held_out
 from sabsim.runs.folder import RunFolder, write_json
@@ -120,7 +120,7 @@ class Loop:
             StorageError: the disk refuses; the checkpoint before is intact
         """
         self._database.commit()
-        states = {
+        states: dict[str, State] = {
             "learner": self._learner.state_dict(),
             "stream": self._stream.state_dict(),
             "parameters": self._learner.parameters,
@@ -177,7 +177,7 @@ class Loop:
         self._display.evaluated(self._status())
 
     def _finish(self) -> dict[str, Any]:
-        """The final evaluation and the summary. Its rows come after the checkpoint: a longer run drops them."""
+        """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""
         result = self._play(self._final_sequences())
         self._write_metrics("final", result)
         self._database.commit()
@@ -198,7 +198,9 @@ class Loop:
         return max(FINAL_SEQUENCES, self._config.run.eval_sequences)
 
     def _play(self, sequences: int) -> HeldOut:
-        self._held_out = held_out(self._learner, self._config.task, sequences=sequences, seed=self._config.run.seed)
+        self._held_out = held_out(
+            self._learner, self._config.task, sequences=sequences, seed=self._config.run.seed
+        )
         return self._held_out
 
     def _good(self, result: HeldOut) -> bool:
@@ -223,7 +225,16 @@ class Loop:
 
     def _write_metrics(self, split: str, result: HeldOut) -> None:
         updates = int(self._learner.updates)
-        row = (self.sequences, self._learner.clock, split, result.sequences, result.loss, result.metric, None, updates)
+        row = (
+            self.sequences,
+            self._learner.clock,
+            split,
+            result.sequences,
+            result.loss,
+            result.metric,
+            None,
+            updates,
+        )
         self._database.insert("metrics", [(*row, None)])
         now = (self.sequences, self._learner.clock, self._seconds(), self._rate(), rss_mb(), utc_now())
         self._database.insert("clock", [now])
@@ -242,7 +253,6 @@ class Loop:
             sequences=self.sequences,
             budget=self._config.run.budget,
             step=self._learner.clock,
-            updates=0,
             seconds=self._seconds(),
             steps_per_second=self._rate(),
             sequences_per_second=(self.sequences - self._begun_at[0]) / elapsed if elapsed else 0.0,

@@ -47,10 +47,10 @@ def sabsim_version() -> str:
 
 
 def git_revision() -> str:
-    """Revision of the source tree sabsim was imported from, `-dirty` appended if changed; unknown without git."""
+    """Revision of the source tree sabsim was imported from, with `-dirty` if changed; unknown without git."""
     source = Path(sabsim.__file__).resolve()
     try:
-        # An installed copy may lie inside some other project's tree: only a tracked file says whose revision it is.
+        # An installed copy may lie inside another project's tree: only a tracked file has a revision.
         _git(source, "ls-files", "--error-unmatch", source.name)
         dirty = _git(source, "status", "--porcelain", "--untracked-files=no")
         return _git(source, "rev-parse", "HEAD") + ("-dirty" if dirty else "")

@@ -1,4 +1,4 @@
-"""Every option of a run: its name, default and meaning. The command line's help is made from these docstrings."""
+"""Every option of a run: its name, default and meaning. The help text is made from these docstrings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LearnerOptions:
     hidden: Annotated[int, arg(metavar="N")] = 128
     """Units of the hidden state h (n)."""
     credit: _Text = "sab"
-    """How a learning signal becomes a gradient: sab, tbptt, bptt or immediate."""
+    """How a learning signal becomes a gradient: sab, tbptt, bptt or none."""
     k_top: Annotated[int, arg(metavar="K")] = 5
     """Microstates recalled per step (k_top; credit rule sab)."""
     k_trunc: Annotated[int, arg(metavar="STEPS")] = 5
@@ -41,11 +41,12 @@ class LearnerOptions:
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
     """Steps between parameter updates (u), at most k_trunc."""
     trigger: _Text = "clock"
-    """What lets an update happen: clock (always when due) or replay (a learning signal that replays something)."""
+    """What lets an update happen: clock (always when due) or replay (more credit replayed than usual)."""
     retention: _Text = "novelty"
-    """Which microstates stay when the slots are full: novelty, recent, reservoir, relevancy, surprise or all."""
+    """Which microstates stay when slots are full: novelty, recent, reservoir, relevancy, surprise or all."""
     slots: Annotated[
-        int | None, arg(metavar="S", help_behavior_hint="(default: 32; retention all: a sequence's microstates)")
+        int | None,
+        arg(metavar="S", help_behavior_hint="(default: 32; retention all: a sequence's microstates)"),
     ] = None
     """Microstates remembered per stream (size of the macrostate M)."""
     protect: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 2)")] = None
@@ -66,9 +67,9 @@ class OptimizerOptions:
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
     lr_schedule: _Text = "constant"
     """How the learning rate falls: constant (not at all), linear or cosine (to 0)."""
-    decay_updates: Annotated[int | None, arg(metavar="UPDATES", help_behavior_hint="(default: those of the budget)")] = (
-        None
-    )
+    decay_updates: Annotated[
+        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: those of the budget)")
+    ] = None
     """Updates until a linear or cosine schedule reaches 0."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""

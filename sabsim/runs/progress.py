@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a live table on a terminal, one plain line per evaluation elsewhere, or nothing."""
+"""What a run shows while it goes: a live table on a terminal, elsewhere a line per evaluation, or nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class Status:
     sequences: int
     budget: int
     step: int
-    updates: int
     seconds: float
     steps_per_second: float
     sequences_per_second: float
@@ -98,7 +97,12 @@ class Terminal(Display):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._drawn = 0.0
-        self._bar = Progress(TextColumn("[bold]sequences"), BarColumn(bar_width=None), TextColumn("{task.fields[done]}"))
+        columns = (
+            TextColumn("[bold]sequences"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[done]}"),
+        )
+        self._bar = Progress(*columns)
         self._task = self._bar.add_task("", done="")
         self._live = Live(console=console, auto_refresh=False, transient=False)
 

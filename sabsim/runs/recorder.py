@@ -1,13 +1,14 @@
 """The recorder: from blocks of steps to rows of the run's tables.
 
-Sequences of the first streams are followed one by one; single steps and remindings are written for one sequence in
-`record_every` only, so that a table grows by a few bytes per sequence.
+Sequences of the first streams are followed one by one; single steps and remindings are written for one
+sequence in `record_every` only, so that a table grows by a few bytes per sequence.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Sequence:
     count: float = 0.0
 
     def begin(self, step: int, reach: int) -> None:
-        """The next sequence begins at `step`; those that began more than `reach` steps ago are forgotten but one."""
+        """The next sequence begins at `step`; starts that no later event can need are forgotten."""
         self.episode += 1
         self.open = True
         self.loss = self.metric = self.count = 0.0
@@ -78,13 +79,15 @@ class Recorder:
 
     @property
     def wants_reads(self) -> bool:
-        """Whether what the next steps read may be written; constant between two flushes of at most one sequence."""
+        """Whether what the next steps read may be written; the same from one flush to the next."""
         return any(
             (seq.open and seq.episode % self._every == 0) or (seq.episode + 1) % self._every == 0
             for seq in self._sequences
         )
 
-    def take(self, step: TaskStep, score: Score, read: ReadEvents | None, events: ReplayEvents | None) -> None:
+    def take(
+        self, step: TaskStep, score: Score, read: ReadEvents | None, events: ReplayEvents | None
+    ) -> None:
         """Keep one step: its score, what it read (if wanted) and what was replayed after it."""
         self.buffers.add_step(step, score)
         if read is not None:
@@ -130,7 +133,7 @@ class Recorder:
         """Walk a stream's block from mark to mark: parts of sequences, each written and summed up."""
         n = len(block.loss)
         marks = sorted({0, *np.flatnonzero(block.first[:, stream]).tolist(), n})
-        for begin, end in zip(marks, marks[1:], strict=False):
+        for begin, end in pairwise(marks):
             if block.first[begin, stream]:
                 sequence.begin(self._start + begin, self._reach)
             if not sequence.open:
@@ -152,12 +155,14 @@ class Recorder:
         self.database.insert("episodes", [row])
 
     def _write_steps(self, block: Block, part: slice, stream: int, sequence: Sequence) -> None:
+        start = sequence.starts[-1]
         steps = range(self._start + part.start, self._start + part.stop)
-        loss, metric, count = (array[part, stream].tolist() for array in (block.loss, block.metric, block.count))
+        figures = (block.loss, block.metric, block.count)
+        loss, metric, count = (figure[part, stream].tolist() for figure in figures)
         self.database.insert(
             "steps",
             [
-                (step, stream, sequence.episode, step - sequence.starts[-1], e, int(k > 0), m / k if k else None)
+                (step, stream, sequence.episode, step - start, e, int(k > 0), m / k if k else None)
                 for step, e, m, k in zip(steps, loss, metric, count, strict=True)
             ],
         )
@@ -173,7 +178,8 @@ class Recorder:
             at.tolist(), weight[at, k].tolist(), source[at, k].tolist(), loss[at].tolist(), strict=True
         ):
             step = self._start + part.start + i
-            rows.append(("reminding", step, stream, sequence.episode, origin, step - origin, w, None, e, None, None, None))
+            place = (step, stream, sequence.episode, origin, step - origin)
+            rows.append(("reminding", *place, w, None, e, None, None, None))
         self.database.insert("events", rows)
 
     def _write_replays(self, block: Block) -> None:

@@ -45,8 +45,8 @@ def train(
         raise RunFolderError(f"'{folder.path}': no run to resume; give its task and options")
     if resume:
         display.note(f"no run in '{folder.path}' yet: starting from the beginning")
-    folder.require_free()
     parts = build(config)
+    folder.require_free()
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
@@ -59,8 +59,8 @@ def _start(folder: RunFolder, parts: Parts, display: Display) -> dict[str, Any]:
     try:
         if any(database.counts().values()):
             raise RunFolderError(
-                f"'{folder.checkpoint}': the checkpoint is missing, though run.sqlite has rows; put back a copy of it, "
-                "or start again with another --out"
+                f"'{folder.checkpoint}': the checkpoint is missing, run.sqlite has rows; put back a copy of "
+                "it, or start again with another --out"
             )
         loop = _loop(folder, parts, database, display)
         loop.save()
@@ -75,10 +75,14 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> di
     wanted = _same_run(stored, config, folder)
     checkpoint = load_checkpoint(folder) if folder.checkpoint.exists() else None
     done = checkpoint.numbers["sequences"] if checkpoint else 0
-    over = checkpoint is not None and (checkpoint.numbers["reached"] or done >= wanted.run.budget)
-    if over and folder.summary.exists() and wanted.run.budget == stored.run.budget:
-        display.note(f"'{folder.path}' is finished at {done} sequences; a larger --budget goes on with it")
-        return read_json(folder.summary)
+    if checkpoint is not None and folder.summary.exists():
+        if checkpoint.numbers["reached"]:
+            goal = f"it reached stop_at = {stored.run.stop_at} at {done} sequences"
+            display.note(f"'{folder.path}' is finished: {goal}")
+            return read_json(folder.summary)
+        if done >= wanted.run.budget == stored.run.budget:
+            display.note(f"'{folder.path}' is finished at {done} sequences; a larger --budget goes on")
+            return read_json(folder.summary)
     if wanted.run.budget < min(done, stored.run.budget):
         raise ConfigError(f"budget = {wanted.run.budget}: '{folder.path}' has {done} sequences already")
     parts = build(wanted)
@@ -112,9 +116,11 @@ def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) ->
     config = replace(config, run=replace(config.run, budget=stored.run.budget)).resolved()
     for name, there, here in stored.differences(config):
         if name == "task":
-            raise RunFolderError(f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give its own --out")
+            raise RunFolderError(
+                f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give another --out"
+            )
         raise ConfigError(
-            f"{name} = {here}: the run in '{folder.path}' has {there}; leave the option out, or give another --out"
+            f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out"
         )
     return replace(stored, run=replace(stored.run, budget=budget))
 
@@ -142,10 +148,12 @@ def _restore(checkpoint: Checkpoint, parts: Parts, folder: RunFolder) -> None:
         RunFolderError: the checkpoint is of another learner or stream
     """
     try:
-        parts.learner.load_state_dict(dict(checkpoint.states["learner"]))
-        parts.stream.load_state_dict(dict(checkpoint.states["stream"]))
+        learner: dict[str, Any] = dict(checkpoint.states["learner"])
+        stream: dict[str, Any] = dict(checkpoint.states["stream"])
+        parts.learner.load_state_dict(learner)
+        parts.stream.load_state_dict(stream)
     except (ConfigError, KeyError, RuntimeError) as error:
         raise RunFolderError(
-            f"'{folder.checkpoint}': does not fit config.json ({str(error).splitlines()[0]}); put back the file that "
-            "belongs to this run"
+            f"'{folder.checkpoint}': does not fit config.json ({str(error).splitlines()[0]}); put back "
+            "the file that belongs to this run"
         ) from error

@@ -1,0 +1,176 @@
+"""`sabsim evaluate RUN`: play what a run has learned on held-out sequences, also of other lengths."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from sabsim.cli.parse import parse
+from sabsim.errors import ConfigError, RunFolderError, StorageError
+from sabsim.runs import RunConfig, RunFolder, build_learner, held_out, load_checkpoint
+from sabsim.runs.checkpoint import Checkpoint
+from sabsim.runs.folder import storage_error, write_json
+from sabsim.runs.machine import git_revision, sabsim_version, utc_now
+from sabsim.runs.progress import duration, number
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What is played, and how much of it."""
+
+    run: Positional[Annotated[str, arg(metavar="RUN")]]
+    """Run folder; its last checkpoint is played."""
+    T: Annotated[tuple[int, ...], arg(metavar="[T ...]", help_behavior_hint="(default: the run's)")] = ()
+    """Lengths T of the task, in steps; one or several."""
+    sequences: Annotated[int, arg(metavar="SEQUENCES")] = 1000
+    """Held-out sequences per length."""
+    seed: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the run's)")] = None
+    """Seed of the held-out sequences."""
+    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the run's)")] = None
+    """Where to compute: cpu, cuda, or auto (cuda if there is one)."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit status. Each result is also kept, as `evaluations/T<T>.json`.
+
+    Raises:
+        SabsimError: whatever is wrong with options, folder, disk or numbers, in one line
+    """
+    options = parse(
+        EvaluateOptions,
+        arguments,
+        prog="sabsim evaluate",
+        description="Play what a run has learned: parameters fixed, fresh memory of the same bounded size.",
+    )
+    folder = RunFolder(Path(options.run))
+    config = folder.read_config()
+    if not folder.checkpoint.exists():
+        raise RunFolderError(
+            f"'{folder.path}': no checkpoint yet; 'sabsim run ... --resume' goes on with the run"
+        )
+    checkpoint = load_checkpoint(folder)
+    torch.set_num_threads(config.run.threads)
+    variants = [_variant(config, options, T) for T in options.T or (None,)]
+    console = Console()
+    results = []
+    for variant in variants:
+        result = _play(variant, checkpoint, options, console)
+        _store(folder, variant, result)
+        results.append(result)
+    if options.json:
+        console.print_json(data=results)
+    else:
+        console.print(_table(folder, results))
+    return 0
+
+
+def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunConfig:
+    """The run's configuration with another T, seed or device."""
+    task = config.task
+    if T is not None:
+        if "T" not in {item.name for item in fields(task)}:
+            raise ConfigError(f"T = {T}: task {task.name} has no T")
+        task = replace(task, **{"T": T})
+    run = replace(
+        config.run,
+        seed=config.run.seed if options.seed is None else options.seed,
+        device=options.device or config.run.device,
+    )
+    variant = replace(config, task=task, run=run)
+    slots = config.learner.slots
+    if config.learner.retention == "all" and slots is not None:
+        # This policy is not bounded by its nature: a longer sequence has more to keep.
+        variant = replace(variant, learner=replace(config.learner, slots=max(slots, variant.slots_for_all())))
+    return variant.resolved()
+
+
+def _play(
+    config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, console: Console
+) -> dict[str, Any]:
+    learner = build_learner(config)
+    learned = checkpoint.states["parameters"]
+    for name, parameter in learner.parameters.items():
+        value = learned.get(name)
+        if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
+            raise ConfigError(
+                f"slots = {config.learner.slots}: parameter {name} has a shape that does not fit the run's"
+            )
+        parameter.copy_(value)
+    began = time.perf_counter()
+    with Progress(
+        console=console, transient=True, disable=options.json or not console.is_terminal
+    ) as progress:
+        bar = progress.add_task(_name(config), total=options.sequences)
+        result = held_out(
+            learner,
+            config.task,
+            sequences=options.sequences,
+            seed=config.run.seed,
+            after_sequence=lambda done: progress.update(bar, completed=done),
+        )
+    return {
+        "task": config.task.name,
+        **asdict(config.task),
+        "sequences": result.sequences,
+        config.task.metric: result.metric,
+        "standard_error": result.standard_error,
+        "perfect_sequences": result.perfect,
+        "loss": result.loss,
+        "baselines": config.task.baselines(),
+        "slots": learner.retention.slots if learner.credit.recalls else 0,
+        "trained_sequences": checkpoint.numbers["sequences"],
+        "trained_steps": checkpoint.numbers["step"],
+        "seed": config.run.seed,
+        "device": str(learner.device),
+        "seconds": time.perf_counter() - began,
+        "sabsim": sabsim_version(),
+        "git": git_revision(),
+        "date": utc_now(),
+    }
+
+
+def _name(config: RunConfig) -> str:
+    """What tells this evaluation from others of the run: T200, or the task's options if it has other ones."""
+    return "-".join(f"{name}{value}" for name, value in asdict(config.task).items()) or config.task.name
+
+
+def _store(folder: RunFolder, config: RunConfig, result: dict[str, Any]) -> None:
+    path = folder.evaluations / f"{_name(config)}.json"
+    try:
+        folder.evaluations.mkdir(exist_ok=True)
+        write_json(path, result)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def _table(folder: RunFolder, results: list[dict[str, Any]]) -> Table:
+    metric = "accuracy" if "accuracy" in results[0] else "mse"
+    trained = results[0]["trained_sequences"]
+    known = results[0]["baselines"].items()
+    same = [name for name, value in known if all(other["baselines"][name] == value for other in results)]
+    table = Table(
+        title=f"{folder.path}: {results[0]['task']}, after {trained:,} training sequences",
+        caption=", ".join(f"{name} {number(results[0]['baselines'][name])}" for name in same),
+    )
+    columns = {"T": "T", "sequences": "sequences", metric: metric, "standard_error": "± s.e."}
+    columns |= {"perfect_sequences": "perfect"} if metric == "accuracy" else {}
+    columns |= {"loss": "loss", "slots": "slots"}
+    columns = {key: title for key, title in columns.items() if key in results[0]}
+    for title in (*columns.values(), "time"):
+        table.add_column(title, justify="right")
+    for result in results:
+        table.add_row(*(number(result[key]) for key in columns), duration(result["seconds"]))
+    return table

@@ -1,0 +1,259 @@
+"""The command line: options as documented, help that teaches, and one line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sabsim.cli import COMMANDS, main
+from sabsim.cli.listing import catalogue
+from sabsim.credit import CREDIT_RULES
+from sabsim.runs import RunFolder, load_checkpoint, loop
+from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
+from sabsim.tasks import TASKS
+
+OPTIONS = "--hidden 8 --slots 8 --streams 4 --budget 8 --eval-every 4 --eval-sequences 8 --device cpu"
+QUICK = tuple(OPTIONS.split())
+
+
+@pytest.fixture(autouse=True)
+def quick_final_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at here does not need 1,000 sequences."""
+    monkeypatch.setattr(loop, "FINAL_SEQUENCES", 16)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A short finished run."""
+    assert main(["run", "copying", "--T", "5", *QUICK, "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a mistake gets."""
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.err.count("\n") == 1, shown.err
+    assert shown.err.startswith("sabsim: ")
+    return shown.err.removeprefix("sabsim: ").rstrip("\n")
+
+
+# Help
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert f"{name} " in shown
+        assert command.purpose in shown
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("sabsim ")
+
+
+@pytest.mark.parametrize("task", [None, *TASKS])
+def test_run_help_explains_every_option(
+    task: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["run", *([task] if task else []), "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for group in (LearnerOptions, OptimizerOptions, RunOptions):
+        for name in group.__dataclass_fields__:
+            assert f"--{name.replace('_', '-')}" in shown, name
+    assert ("--T INT" in shown) == (task is not None)
+    for words in ("(k_top", "(k_trunc)", "(B)", "(default: 0.001)", "SEQUENCES", "STEPS", "--resume"):
+        assert words in shown
+    for option, names in catalogue().items():
+        if option != "TASK":
+            at = shown.index(f"{option} NAME")
+            assert all(name in shown[at : at + 250] for name in names), option
+
+
+def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    for names in catalogue().values():
+        for name, purpose in names.items():
+            assert name in shown
+            assert purpose
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("rum", "command = 'rum': must be one of run, evaluate, list (did you mean run?)"),
+        ("run", "which task? one of copying, adding, denoise; see 'sabsim run --help'"),
+        ("run copyin", "task = 'copyin': must be one of copying, adding, denoise (did you mean copying?)"),
+        ("run --T 5", "--T: the task comes first, as in 'sabsim run copying --T ...'"),
+        ("run copying --sloots 3", "unknown option --sloots (did you mean --slots?); see"),
+        ("run copying --slots 3.5", "--slots: '3.5' is not INT; see 'sabsim run copying --help'"),
+        ("run copying --slots", "Missing value for argument '--slots'"),
+        ("run copying --lr fast", "--lr: could not convert string to float: 'fast'"),
+        ("run copying 100", "unexpected '100'"),
+        ("run copying --T 0", "T must be an integer >= 1, got 0"),
+        ("run copying --slots 3", "slots = 3: must be at least k_top = 5"),
+        ("run copying --k-top 0", "k_top = 0: must be at least 1"),
+        ("run copying --preset stabel", "preset = 'stabel': must be one of stable, paper, released"),
+        ("run copying --update-every 9", "update_every = 9: must be between 1 and k_trunc = 5"),
+        ("evaluate", "RUN"),
+        ("evaluate nowhere", "'nowhere': no run folder (config.json is missing); 'sabsim run' makes one"),
+        ("list all", "unexpected 'all'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: str,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert words in mistake(capsys, *arguments.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_run_folder_is_one_line(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(finished)]
+    assert "holds a run; give another --out, or --resume" in mistake(capsys, "run", "copying", *out)
+    said = mistake(capsys, "run", "adding", "--resume", *out)
+    assert said == f"'{finished}': holds a run of task 'copying', not 'adding'; give another --out"
+    said = mistake(capsys, "run", "copying", "--resume", "--hidden", "16", *out)
+    assert said == f"hidden = 16: the run in '{finished}' has 8; leave it out, or give another --out"
+    data = json.loads((finished / "config.json").read_text())
+    (finished / "config.json").write_text(json.dumps(data | {"format": 2}))
+    for command in (["run", "copying", "--resume", *out], ["evaluate", str(finished)]):
+        assert "run-folder format 2, but this sabsim reads format 1; use the version" in mistake(
+            capsys, *command
+        )
+    (finished / "config.json").write_text("{")
+    assert "cannot be read" in mistake(capsys, "evaluate", str(finished))
+
+
+def test_a_truncated_checkpoint_is_one_line(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = finished / "checkpoint.safetensors"
+    os.truncate(path, path.stat().st_size // 2)
+    out = ["--out", str(finished)]
+    assert "damaged" in mistake(capsys, "evaluate", str(finished))
+    assert "damaged" in mistake(capsys, "run", "copying", "--resume", "--budget", "99", *out)
+
+
+# Running
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "copying --T 6 --slots 32 --seed 0",
+        "adding --T 12 --credit tbptt --k-trunc 20 --k-top 3",
+        "denoise --T 12 --credit sab --replays 0 --retention reservoir",
+        "copying --T 6 --preset released --salience mlp --sparsify dense --cell gru --dtype float64",
+        "copying --T 6 --retention all --slots 40 --optimizer sgd --momentum 0.9 --clip 0",
+        "copying --T 6 --stagger --trigger replay --update-every 2 --optimizer rmsprop --lr-schedule cosine",
+    ],
+)
+def test_documented_options_run(arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["run", *arguments.split(" ")[:1], *QUICK, *arguments.split()[1:], "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4  # evaluations at 0, 4 and 8 sequences, and the end
+    for at, line in zip((0, 4, 8), lines, strict=False):
+        assert line.startswith(f"{at} sequences  step")
+    assert lines[-1].startswith("held-out ")
+    assert lines[-1].endswith(str(out))
+
+
+def test_the_folder_is_named_after_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "copying", "--T", "5", *QUICK, "--seed", "3", "--quiet"]) == 0
+    assert (tmp_path / "runs" / "copying-T5-sab-seed3" / "summary.json").exists()
+
+
+def test_resume_keeps_the_options_of_the_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(finished)]
+    assert main(["run", "copying", "--resume", *out]) == 0
+    assert "is finished at 8 sequences" in capsys.readouterr().out
+    assert main(["run", "copying", "--resume", "--budget", "16", "--hidden", "8", *out]) == 0
+    assert "goes on from 8 sequences" in capsys.readouterr().out
+    assert load_checkpoint(RunFolder(finished)).numbers["sequences"] == 16
+
+
+def test_quiet_is_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "copying", "--T", "5", *QUICK, "--quiet", "--out", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_live_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["run", "copying", "--T", "5", *QUICK, "--out", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    for title in ("step", "loss", "accuracy", "held-out accuracy", "replays/update", "steps/s", "ETA"):
+        assert title in shown
+
+
+# Evaluating
+
+
+def test_evaluate_plays_other_lengths(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (finished / "checkpoint.safetensors").read_bytes()
+    assert main(["evaluate", str(finished), "--T", "5", "40", "--sequences", "20", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [result["T"] for result in results] == [5, 40]
+    for result in results:
+        assert result == json.loads((finished / "evaluations" / f"T{result['T']}.json").read_text())
+        assert 0 <= result["accuracy"] <= 1
+        assert result["slots"] == 8
+        assert result["sequences"] == 20
+        assert result["trained_sequences"] == 8
+    assert main(["evaluate", str(finished), "--sequences", "20"]) == 0
+    shown = capsys.readouterr().out
+    assert "chance accuracy" in shown
+    assert "after 8 training sequences" in shown
+    assert (finished / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_evaluate_gives_what_the_run_measured(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert main(["evaluate", str(finished), "--sequences", "16", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert (result["accuracy"], result["loss"]) == (summary["accuracy"], summary["held_out_loss"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [("--T 0", "T must be an integer >= 1"), ("--sequences 0", "sequences = 0: must be at least 1")],
+)
+def test_evaluate_mistakes(
+    arguments: str, words: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in mistake(capsys, "evaluate", str(finished), *arguments.split())
+
+
+@pytest.mark.parametrize("credit", [name for name in CREDIT_RULES if name != "sab"])
+def test_evaluate_without_recall(credit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "run")
+    assert main(["run", "adding", "--T", "10", *QUICK, "--credit", credit, "--quiet", "--out", out]) == 0
+    assert main(["evaluate", out, "--T", "30", "--sequences", "20", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["mse"] > 0
+
+
+def test_it_runs_as_a_module_and_survives_a_closed_pipe() -> None:
+    command = f"{sys.executable} -m sabsim run copying --help | head -1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "usage" in done.stdout or done.stdout.strip() == ""

@@ -1,0 +1,244 @@
+"""Killed and resumed, a run must end like one that never was: same rows, same parameters, same summary."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sabsim.errors import ConfigError, RunFolderError
+from sabsim.runs import (
+    Display,
+    LearnerOptions,
+    RunConfig,
+    RunFolder,
+    RunOptions,
+    checkpoint,
+    load_checkpoint,
+    loop,
+    read_rows,
+    train,
+)
+from sabsim.runs.folder import read_json
+from sabsim.runs.summary import TIMED
+from sabsim.tasks import Copying
+
+COMPARED = ("events", "steps", "episodes", "metrics")
+SMALL = RunConfig(
+    task=Copying(T=5),
+    learner=LearnerOptions(hidden=8, slots=8, k_top=3),
+    run=RunOptions(
+        streams=4,
+        budget=160,
+        eval_every=50,
+        eval_sequences=8,
+        checkpoint_every=30,
+        record_streams=2,
+        record_every=3,
+        device="cpu",
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def quick_final_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compared here does not need 1,000 sequences."""
+    monkeypatch.setattr(loop, "FINAL_SEQUENCES", 16)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it and tidy up."""
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Tables, learner, stream and summary are the same, but for what the clock decides."""
+    for table in COMPARED:
+        query = f"SELECT * FROM {table} ORDER BY id"
+        rows = read_rows(one / "run.sqlite", query)
+        assert rows, table
+        assert rows == read_rows(other / "run.sqlite", query), table
+    states = [load_checkpoint(RunFolder(path)).states for path in (one, other)]
+    for part, state in states[0].items():
+        assert state.keys() == states[1][part].keys()
+        for name, value in state.items():
+            again = states[1][part][name]
+            same = torch.equal(value, again) if isinstance(value, torch.Tensor) else value == again
+            assert same, (part, name)
+    summaries: list[dict[str, Any]] = [read_json(path / "summary.json") for path in (one, other)]
+    for summary in summaries:
+        for key in TIMED:
+            summary.pop(key)
+    assert summaries[0] == summaries[1]
+
+
+def variant(learner: dict[str, Any], run: dict[str, Any]) -> RunConfig:
+    """`SMALL` with some options changed."""
+    return replace(SMALL, learner=replace(SMALL.learner, **learner), run=replace(SMALL.run, **run))
+
+
+def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int) -> None:
+    """Let the call number `calls` of a function die before it does anything."""
+    original, count = getattr(owner, name), iter(range(1, 1_000_000))
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        if next(count) == calls:
+            raise Killed
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, dying)
+
+
+@pytest.mark.parametrize(
+    ("learner", "run"),
+    [
+        ({}, {}),
+        ({"k_trunc": 4, "update_every": 3}, {"stagger": True}),
+        ({"trigger": "replay", "retention": "reservoir", "cell": "gru"}, {"dtype": "float64"}),
+        ({"credit": "tbptt", "k_trunc": 7}, {"stagger": True}),
+        ({"retention": "relevancy", "preset": "paper", "k_att": 2}, {}),
+    ],
+)
+def test_several_kills_change_nothing(
+    learner: dict[str, Any], run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = variant(learner, run)
+    if config.learner.credit == "tbptt":
+        monkeypatch.setattr(sys.modules[__name__], "COMPARED", COMPARED[1:])
+    train(config, out=tmp_path / "whole")
+    for blocks in (3, 14, 11):
+        with monkeypatch.context() as patch:
+            kill_after(patch, loop.Loop, "_advance", blocks)
+            with pytest.raises(Killed):
+                train(config, out=tmp_path / "killed", resume=True)
+    train(None, out=tmp_path / "killed", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "calls"),
+    [
+        (checkpoint, "write_bytes", 1),  # before the first checkpoint
+        (checkpoint, "write_json", 1),  # between the first checkpoint and its sidecar
+        (checkpoint, "write_bytes", 3),  # rows committed, checkpoint not yet
+        (checkpoint, "write_json", 3),  # checkpoint there, sidecar one behind
+        (loop.Loop, "_finish", 1),  # trained, but no summary
+        (loop, "write_json", 1),  # final rows, but no summary
+    ],
+)
+def test_a_kill_between_any_two_files_changes_nothing(
+    owner: Any, name: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = variant({}, {"budget": 80})
+    train(config, out=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        kill_after(patch, owner, name, calls)
+        with pytest.raises(Killed):
+            train(config, out=tmp_path / "killed")
+    train(config, out=tmp_path / "killed", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_kill_9_at_a_random_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "FINAL_SEQUENCES", 1000)  # as in the other process, should it come to its end
+    config = variant({}, {"budget": 600})
+    train(config, out=tmp_path / "whole")
+    options = "--T 5 --hidden 8 --slots 8 --k-top 3 --streams 4 --budget 600 --eval-every 50"
+    options += " --eval-sequences 8 --checkpoint-every 30 --record-streams 2 --record-every 3 --device cpu"
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "sabsim", "run", "copying", *options.split(), "--quiet", "--resume"]
+    command += ["--out", str(killed)]
+    for _ in range(2):
+        process = subprocess.Popen(command)
+        while process.poll() is None and not (killed / "checkpoint.safetensors").exists():
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    train(None, out=killed, resume=True)
+    assert_equal_runs(tmp_path / "whole", killed)
+
+
+def test_interrupt_saves_a_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "sabsim", "run", "copying", "--T", "5", "--hidden", "8"]
+    command += ["--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()  # the evaluation before the first block
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.startswith("sabsim: stopped at ")
+    assert errors.count("\n") == 1
+    assert load_checkpoint(RunFolder(out)).numbers["sequences"] > 0
+
+
+def test_a_longer_budget_goes_on_like_one_run(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 70}), out=tmp_path / "run")
+    train(SMALL, out=tmp_path / "run", resume=True)
+    train(SMALL, out=tmp_path / "whole")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+    assert RunFolder(tmp_path / "run").read_config().run.budget == SMALL.run.budget
+
+
+def test_a_finished_run_says_so(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Notes(Display):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    config = variant({}, {"budget": 8})
+    summary = train(config, out=tmp_path)
+    before = (tmp_path / "run.sqlite").read_bytes()
+    assert train(config, out=tmp_path, resume=True, display=Notes()) == summary
+    assert "finished at 8 sequences" in notes[0]
+    assert (tmp_path / "run.sqlite").read_bytes() == before
+
+
+def test_resume_refuses_other_options_and_tasks(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 8}), out=tmp_path)
+    with pytest.raises(ConfigError, match=r"hidden = 16: the run in .* has 8"):
+        train(variant({"hidden": 16}, {"budget": 8}), out=tmp_path, resume=True)
+    with pytest.raises(ConfigError, match=r"T = 6: the run in .* has 5"):
+        train(replace(SMALL, task=Copying(T=6)), out=tmp_path, resume=True)
+    with pytest.raises(ConfigError, match=r"budget = 4: .* has 8 sequences"):
+        train(variant({}, {"budget": 4}), out=tmp_path, resume=True)
+    with pytest.raises(RunFolderError, match="no run to resume"):
+        train(None, out=tmp_path / "other", resume=True)
+
+
+def test_two_writers_are_kept_apart(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 8}), out=tmp_path)
+    with RunFolder(tmp_path).locked(), pytest.raises(RunFolderError, match="another process"):
+        train(None, out=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("size", [0, 5, 500, -20])
+def test_a_truncated_checkpoint_is_refused(size: int, tmp_path: Path) -> None:
+    train(variant({}, {"budget": 8}), out=tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    rows = (tmp_path / "run.sqlite").read_bytes()
+    os.truncate(path, size if size >= 0 else path.stat().st_size + size)
+    with pytest.raises(RunFolderError, match=r"checkpoint is missing or damaged .*put back a copy"):
+        train(variant({}, {"budget": 16}), out=tmp_path, resume=True)
+    assert (tmp_path / "run.sqlite").read_bytes() == rows
+
+
+def test_a_missing_checkpoint_does_not_cost_the_tables(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 8}), out=tmp_path)
+    rows = (tmp_path / "run.sqlite").read_bytes()
+    (tmp_path / "checkpoint.safetensors").unlink()
+    with pytest.raises(RunFolderError, match="the checkpoint is missing"):
+        train(None, out=tmp_path, resume=True)
+    assert (tmp_path / "run.sqlite").read_bytes() == rows

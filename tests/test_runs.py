@@ -1,0 +1,419 @@
+"""Description, recorder, database, checkpoint and evaluation of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sabsim.credit import CREDIT_RULES
+from sabsim.errors import ConfigError, NonFiniteError, RunFolderError, StorageError
+from sabsim.runs import (
+    Checkpoint,
+    LearnerOptions,
+    OptimizerOptions,
+    RunConfig,
+    RunFolder,
+    RunOptions,
+    build,
+    folder,
+    held_out,
+    load_checkpoint,
+    loop,
+    read_rows,
+    save_checkpoint,
+    train,
+)
+from sabsim.runs.recorder import REMINDING_THRESHOLD
+from sabsim.tasks import TASKS, Copying
+
+SMALL = RunConfig(
+    task=Copying(T=5),
+    learner=LearnerOptions(hidden=8, slots=8, k_top=3),
+    run=RunOptions(streams=4, budget=60, eval_every=20, eval_sequences=8, checkpoint_every=20, device="cpu"),
+)
+EXPECTED_SUMMARY = (
+    "task T preset credit retention slots k_top k_trunc k_att streams seed sequences updates steps seconds "
+    "steps_per_second accuracy macrostate_bytes peak_rss_mb device torch git"
+)
+TO_FILL_A_DISK = (
+    "--T 5 --hidden 8 --slots 8 --k-top 3 --streams 4 --record-streams 4 --record-every 1 --budget 4000 "
+    "--checkpoint-every 40 --eval-every 4000 --eval-sequences 8 --device cpu --quiet"
+)
+
+
+@pytest.fixture(autouse=True)
+def quick_final_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at here does not need 1,000 sequences."""
+    monkeypatch.setattr(loop, "FINAL_SEQUENCES", 16)
+
+
+def variant(
+    learner: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+) -> RunConfig:
+    """`SMALL` with some options changed."""
+    return replace(
+        SMALL,
+        learner=replace(SMALL.learner, **learner or {}),
+        run=replace(SMALL.run, **run or {}),
+        optimizer=replace(SMALL.optimizer, **optimizer or {}),
+    )
+
+
+# The description
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_description_survives_json(task: str) -> None:
+    config = RunConfig(
+        task=TASKS[task](),
+        learner=LearnerOptions(slots=40, update_every=3),
+        optimizer=OptimizerOptions(lr_schedule="cosine", lr=0.1 + 0.2),
+        run=RunOptions(stop_at=0.99, stagger=True),
+    ).resolved()
+    again = RunConfig.from_json(json.loads(json.dumps(config.to_json())), "config.json")
+    assert again == config
+    assert again.differences(config) == []
+
+
+def test_what_depends_on_machine_task_and_budget_is_filled_in() -> None:
+    config = replace(SMALL, optimizer=OptimizerOptions(lr_schedule="linear")).resolved()
+    assert config.run.device == "cpu"
+    assert config.optimizer.decay_updates == 15 * 25 // 5
+    assert variant({"slots": None}).resolved().learner.slots == 32
+    assert variant({"slots": None, "retention": "all", "k_att": 2}).resolved().learner.slots == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 99}, r"run-folder format 99, but this sabsim reads format 1; .*sabsim 7\.0"),
+        ({"task": "juggling"}, "unknown task 'juggling'; this sabsim has copying"),
+        ({"learner": {"slots": 3}}, "options missing or unknown: .*k_top"),
+        ({"run": None}, "RunOptions are missing"),
+        ({"task_options": {"T": "long"}}, "T = 'long': must be"),
+    ],
+)
+def test_a_damaged_or_foreign_description_is_refused(change: dict[str, Any], message: str) -> None:
+    data = SMALL.to_json() | {"made_by": {"sabsim": "7.0"}} | change
+    with pytest.raises(RunFolderError, match=message):
+        RunConfig.from_json(data, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("learner", "run", "optimizer", "message"),
+    [
+        ({"slots": 0}, {}, {}, "slots = 0: must be at least 1"),
+        ({"k_top": 0}, {}, {}, "k_top = 0: must be at least 1"),
+        ({"slots": 2}, {}, {}, "slots = 2: must be at least k_top = 3"),
+        ({"update_every": 6}, {}, {}, "update_every = 6: must be between 1 and k_trunc = 5"),
+        ({"replays": -1}, {}, {}, "replays = -1"),
+        ({"hidden": 0}, {}, {}, "hidden = 0"),
+        ({"preset": "papr"}, {}, {}, r"preset = 'papr': must be one of stable, .*did you mean paper"),
+        ({"credit": "sap"}, {}, {}, r"credit = 'sap'.*did you mean sab"),
+        ({"retention": "recnt"}, {}, {}, r"retention = 'recnt'.*did you mean recent"),
+        ({"salience": "dott"}, {}, {}, "salience = 'dott'"),
+        ({"cell": "gro"}, {}, {}, "cell = 'gro'"),
+        ({"retention": "all"}, {}, {}, "slots = 8: retention all keeps .* at least 25"),
+        ({"buffer": 3}, {}, {}, "buffer = 3: retention novelty has no such setting"),
+        ({"credit": "bptt"}, {"stagger": True}, {}, "stagger: credit bptt"),
+        ({}, {"streams": 0}, {}, "streams = 0: must be at least 1"),
+        ({}, {"budget": 0}, {}, "budget = 0: must be at least 1"),
+        ({}, {"record_streams": 5}, {}, "record_streams = 5: must be at most streams = 4"),
+        ({}, {"device": "abacus"}, {}, "device = 'abacus'"),
+        ({}, {"dtype": "float16"}, {}, "dtype = 'float16'"),
+        ({}, {}, {"optimizer": "adan"}, r"optimizer = 'adan'.*did you mean adam"),
+        ({}, {}, {"lr": float("nan")}, "lr = nan: must be finite"),
+        ({}, {}, {"momentum": 0.9}, "momentum = 0.9: optimizer adam has no such setting"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(
+    learner: dict[str, Any], run: dict[str, Any], optimizer: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        train(variant(learner, run, optimizer), out=tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("credit", list(CREDIT_RULES))
+def test_every_credit_rule_runs(credit: str, tmp_path: Path) -> None:
+    summary = train(variant({"credit": credit}, {"budget": 8}), out=tmp_path)
+    assert summary["credit"] == credit
+    assert summary["k_trunc"] == {"none": 1, "bptt": 25}.get(credit, 5)
+
+
+# What is recorded
+
+
+def test_the_tables_fit_together(tmp_path: Path) -> None:
+    config = variant({}, {"record_streams": 4, "record_every": 1, "stagger": True})
+    summary = train(config, out=tmp_path)
+    path = tmp_path / "run.sqlite"
+    episodes = read_rows(path, "SELECT stream, episode, first_step, last_step, loss, metric FROM episodes")
+    assert len(episodes) == summary["sequences"]
+    for stream in range(4):
+        own = [row for row in episodes if row[0] == stream]
+        assert [row[1] for row in own] == list(range(len(own)))
+        assert all(row[3] - row[2] == 24 for row in own)
+        assert all(after[2] == before[3] + 1 for before, after in pairwise(own))
+    sums = read_rows(
+        path,
+        "SELECT stream, episode, sum(loss), avg(correct), count(*), max(position), sum(scored) "
+        "FROM steps GROUP BY stream, episode HAVING count(*) = 25 ORDER BY max(step), stream",
+    )
+    by_name = {row[:2]: row for row in episodes}
+    assert len(sums) == len(episodes)
+    for stream, episode, loss, correct, steps, position, scored in sums:
+        assert by_name[stream, episode][4:] == pytest.approx((loss, correct), rel=1e-12)
+        assert (steps, position, scored) == (25, 24, 10)
+
+
+@pytest.mark.parametrize("learner", [{}, {"update_every": 2, "k_att": 2}, {"sparsify": "dense"}])
+def test_events_belong_to_the_sequence_they_happened_in(learner: dict[str, Any], tmp_path: Path) -> None:
+    config = variant(learner, {"record_streams": 4, "record_every": 1, "stagger": True, "budget": 24})
+    train(config, out=tmp_path)
+    path = tmp_path / "run.sqlite"
+    starts: dict[tuple[int, int], int] = {
+        row[:2]: row[2]
+        for row in read_rows(path, "SELECT stream, episode, min(step) FROM steps GROUP BY 1, 2")
+    }
+    events = read_rows(
+        path,
+        "SELECT kind, step, stream, episode, source_step, lag, weight, credit, replayed_steps, loss "
+        "FROM events",
+    )
+    assert {row[0] for row in events} == {"reminding", "replay"}
+    for kind, step, stream, episode, source, lag, weight, credit, replayed, loss in events:
+        start = starts[stream, episode]
+        assert start <= source < step < start + 25
+        assert lag == step - source
+        assert loss >= 0
+        if kind == "reminding":
+            assert REMINDING_THRESHOLD <= weight <= 1 + 1e-6
+            assert (credit, replayed) == (None, None)
+        else:
+            assert credit > 0
+            assert 1 <= replayed <= 5
+
+
+def test_one_sequence_in_record_every_is_written_step_by_step(tmp_path: Path) -> None:
+    train(variant({}, {"record_every": 4}), out=tmp_path)
+    path = tmp_path / "run.sqlite"
+    assert read_rows(path, "SELECT DISTINCT stream, episode FROM steps") == [(0, e) for e in (0, 4, 8, 12)]
+    remindings = read_rows(path, "SELECT DISTINCT episode FROM events WHERE kind = 'reminding'")
+    assert remindings == [(e,) for e in (0, 4, 8, 12)]
+    assert len(read_rows(path, "SELECT DISTINCT episode FROM events WHERE kind = 'replay'")) > 10
+
+
+def test_metrics_and_summary(tmp_path: Path) -> None:
+    summary = train(SMALL, out=tmp_path)
+    assert set(EXPECTED_SUMMARY.split()) <= set(summary)
+    assert summary == json.loads((tmp_path / "summary.json").read_text())
+    rows = read_rows(
+        tmp_path / "run.sqlite", "SELECT split, sequences, step, evaluated, updates FROM metrics"
+    )
+    assert rows == [
+        ("held-out", 0, 0, 8, 0),
+        ("train", 20, 125, 20, 25),
+        ("held-out", 20, 125, 8, 25),
+        ("train", 40, 250, 20, 50),
+        ("held-out", 40, 250, 8, 50),
+        ("train", 60, 375, 20, 75),
+        ("held-out", 60, 375, 8, 75),
+        ("final", 60, 375, 16, 75),
+    ]
+    replays = read_rows(
+        tmp_path / "run.sqlite", "SELECT replays_per_update FROM metrics WHERE split = 'train'"
+    )
+    assert all(1 < value <= 2 for (value,) in replays)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.json",
+        "checkpoint.safetensors",
+        "config.json",
+        "run.sqlite",
+        "summary.json",
+    ]
+
+
+def test_recording_does_not_change_the_run(tmp_path: Path) -> None:
+    flats = []
+    for name, run in {
+        "bare": {"record_streams": 0},
+        "full": {"record_streams": 4, "record_every": 1},
+    }.items():
+        train(variant({}, run), out=tmp_path / name)
+        flats.append(load_checkpoint(RunFolder(tmp_path / name)).states["learner"]["flat"])
+    assert torch.equal(*flats)
+
+
+def test_a_run_stops_when_it_is_good_enough(tmp_path: Path) -> None:
+    summary = train(variant({}, {"stop_at": 0.0}), out=tmp_path)
+    assert (summary["sequences"], summary["stopped_early"]) == (0, True)
+
+
+def test_a_long_sequence_is_flushed_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(SMALL, out=tmp_path / "whole")
+    monkeypatch.setattr("sabsim.runs.recorder.LONGEST_BLOCK", 7)
+    train(SMALL, out=tmp_path / "parts")
+    for table in ("steps", "episodes", "metrics"):
+        query = f"SELECT * FROM {table}"
+        rows = [read_rows(tmp_path / name / "run.sqlite", query) for name in ("whole", "parts")]
+        for one, other in zip(*rows, strict=True):
+            assert [pytest.approx(cell, rel=1e-12) if isinstance(cell, float) else cell for cell in one] == [
+                *other
+            ]
+    query = "SELECT kind, step, stream, episode, source_step, weight, credit FROM events ORDER BY 1, 2, 3, 5"
+    assert read_rows(tmp_path / "whole/run.sqlite", query) == read_rows(tmp_path / "parts/run.sqlite", query)
+
+
+# Evaluation
+
+
+def test_evaluation_touches_nothing() -> None:
+    parts = build(SMALL)
+    for _ in range(33):
+        step = parts.stream.next()
+        parts.learner.reset(step.first)
+        score = parts.stream.score(parts.learner.step(step.x), step)
+        parts.learner.learn(score.dL_dy, score.loss)
+    before, generator = parts.learner.state_dict(), torch.get_rng_state()
+    first = held_out(parts.learner, Copying(T=9), sequences=130, seed=3)
+    assert first == held_out(parts.learner, Copying(T=9), sequences=130, seed=3)
+    assert first != held_out(parts.learner, Copying(T=9), sequences=130, seed=4)
+    after = parts.learner.state_dict()
+    assert torch.equal(generator, torch.get_rng_state())
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) if isinstance(value, torch.Tensor) else value == after[name]
+    assert first.sequences == 130
+    assert 0 <= first.metric <= 1
+
+
+# What can go wrong
+
+
+def test_nan_ends_the_run_with_the_tables_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream_type = type(build(SMALL).stream)
+    original, calls = stream_type.next, iter(range(1_000_000))
+
+    def poisoned(self: Any) -> Any:
+        step = original(self)
+        if self.streams == 4 and next(calls) == 290:
+            step.x[2, 0] = float("nan")
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream_type, "next", poisoned)
+        with pytest.raises(NonFiniteError, match=r"step 290, stream 2; .*last checkpoint, at 40 sequences"):
+            train(variant({}, {"record_every": 1}), out=tmp_path)
+    assert read_rows(tmp_path / "run.sqlite", "SELECT max(step) FROM steps") == [(274,)]
+    for state in load_checkpoint(RunFolder(tmp_path)).states.values():
+        assert not any(
+            isinstance(v, torch.Tensor) and v.is_floating_point() and v.isnan().any() for v in state.values()
+        )
+    assert train(None, out=tmp_path, resume=True)["sequences"] == 60
+
+
+def test_a_run_folder_is_not_overwritten(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 4}), out=tmp_path)
+    with pytest.raises(ConfigError, match=r"out = .*holds a run; give another --out, or --resume"):
+        train(SMALL, out=tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigError, match=r"holds 'thesis.tex' but no run"):
+        train(SMALL, out=tmp_path / "other")
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = RunFolder(tmp_path)
+    save_checkpoint(place, Checkpoint(states={"part": {"x": torch.ones(3), "n": 1}}, numbers={"at": 1}))
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder.os, "fsync", full)
+    with pytest.raises(StorageError, match=r"checkpoint.safetensors': No space left on device; free space"):
+        save_checkpoint(place, Checkpoint(states={"part": {"x": torch.zeros(3), "n": 2}}, numbers={"at": 2}))
+    kept = load_checkpoint(place)
+    assert kept.numbers == {"at": 1}
+    assert kept.states["part"]["n"] == 1
+    assert torch.equal(torch.as_tensor(kept.states["part"]["x"]), torch.ones(3))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.json", "checkpoint.safetensors"]
+
+
+def _limit_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes")
+def test_a_disk_that_fills_up_loses_nothing_recorded(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "sabsim", "run", "copying", *TO_FILL_A_DISK.split()]
+    command += ["--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=_limit_files)
+    assert done.returncode == 2
+    assert done.stderr.startswith("sabsim: '")
+    assert done.stderr.count("\n") == 1
+    assert "free space" in done.stderr
+    _has_what_its_checkpoint_counts(out)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a mount of its own")
+def test_a_full_tmpfs_loses_nothing_recorded(tmp_path: Path) -> None:
+    mount, kept = tmp_path / "mount", tmp_path / "kept"
+    mount.mkdir()
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "-o", "size=800k", "none", str(mount)]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("this system does not let us mount a tmpfs")
+    command = f"{sys.executable} -m sabsim run copying {TO_FILL_A_DISK} --out {mount}/run"
+    script = f"mount -t tmpfs -o size=800k none {mount} && {command}; status=$?; cp -r {mount}/run {kept}"
+    script += "; exit $status"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("sabsim: '")
+    assert "full" in done.stderr or "No space left" in done.stderr
+    _has_what_its_checkpoint_counts(kept)
+
+
+def _has_what_its_checkpoint_counts(out: Path) -> None:
+    """The checkpoint loads, the database is whole and holds the rows it counts, and the run can go on."""
+    numbers = load_checkpoint(RunFolder(out)).numbers
+    assert numbers["rows"]["steps"] > 0
+    connection = sqlite3.connect(out / "run.sqlite")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    for table, rows in numbers["rows"].items():
+        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] >= rows
+    connection.close()
+    config = RunFolder(out).read_config()
+    config = replace(config, run=replace(config.run, budget=numbers["sequences"] + 8))
+    assert train(config, out=out, resume=True)["sequences"] == numbers["sequences"] + 8
+
+
+def test_a_database_that_shrank_is_noticed(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 8}), out=tmp_path)
+    connection = sqlite3.connect(tmp_path / "run.sqlite")
+    connection.execute("DELETE FROM events")
+    connection.commit()
+    connection.close()
+    with pytest.raises(RunFolderError, match=r"table events has 0 rows, the checkpoint counts"):
+        train(variant({}, {"budget": 16}), out=tmp_path, resume=True)
+
+
+def test_a_database_that_is_none_is_noticed(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 8}), out=tmp_path)
+    (tmp_path / "run.sqlite").write_bytes(os.urandom(5000))
+    with pytest.raises(RunFolderError, match=r"run.sqlite': file is not a database; restore"):
+        train(variant({}, {"budget": 16}), out=tmp_path, resume=True)
