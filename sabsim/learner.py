@@ -114,6 +114,10 @@ class StreamingLearner:
         self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._typical = self.flat.new_zeros(())
         self.clock = 0
+        self._noise: Tensor | None = None
+        if sparsifier is not None and sparsifier.explores and credit.explore > 0:
+            self._noise = self.flat.new_zeros(credit.block, streams, slots)
+        self._draw_noise()
         self._refresh()
 
     # What there is to see
@@ -184,7 +188,8 @@ class StreamingLearner:
     def step(self, x: Tensor) -> Tensor:
         """One step forward: x ``(streams, d_in)`` -> y ``(streams, d_out)``, valid until the next step. O(slots)."""
         self._advance_if_full()
-        y = self.window.step(self._position, x, self._memory, self._keys, self._gap)
+        noise = None if self._noise is None else self._noise[self._position - self.window.history]
+        y = self.window.step(self._position, x, self._memory, self._keys, self._gap, noise)
         self.window.rings["local"][self._position] = self._local
         self._local.add_(1)
         self._position += 1
@@ -238,6 +243,7 @@ class StreamingLearner:
             self._offer(self._memory)
         self.window.advance()
         self._position = self.window.history
+        self._draw_noise()
         self._refresh()
 
     def _refresh(self) -> None:
@@ -247,6 +253,12 @@ class StreamingLearner:
             return
         self._keys = self._parameters.salience.keys(self._parameters.value["salience"], self._memory.m)
         self._gap = torch.where(self._memory.occupied, 0.0, EMPTY).to(self.dtype)
+
+    def _draw_noise(self) -> None:
+        """Gumbel noise for every choice of the coming block; none where nothing is learned."""
+        if self._noise is None:
+            return
+        self._noise.exponential_(generator=self._generator).log_().mul_(-self.credit.explore)
 
     def _offer(self, memory: Macrostate) -> None:
         w, k = self.window, self.credit.k_trunc
@@ -305,7 +317,7 @@ class StreamingLearner:
         if place < -1:
             raise NonFiniteError(f"{WATCHED[3]} is not finite in the update after step {-3 - place}, summed over streams")
         if isinstance(self.retention, All) and self._memory is not None and int(self._memory.arrays["refused"]):
-            raise ConfigError(f"slots = {self.retention.slots}: retention 'all' had to refuse a microstate; needs more slots")
+            raise ConfigError(f"slots = {self.retention.slots}: retention 'all' had to refuse a microstate; use more")
 
     def evaluator(self, *, streams: int | None = None, seed: int = 0) -> StreamingLearner:
         """A copy of the learned parameters with a fresh memory that never learns; this learner is not touched."""
@@ -321,6 +333,7 @@ class StreamingLearner:
         )
         other.flat.copy_(self.flat)
         other.learning = False
+        other._noise = None
         other._refresh()
         return other
 
@@ -348,6 +361,8 @@ class StreamingLearner:
         rooms["learner"] = {"local": self._local, "fault": self._fault, "typical": self._typical, "y": w.y}
         if self._memory is not None:
             rooms["macrostate"] = self._memory.arrays
+        if self._noise is not None:
+            rooms["learner"]["noise"] = self._noise
         return rooms
 
 

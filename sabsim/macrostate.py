@@ -9,7 +9,7 @@ Shapes: B streams, S slots, k = k_trunc, d = d_in, n hidden units. Memory is O(S
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class Macrostate:
         self, *, streams: int, slots: int, d_in: int, hidden: int, width_c: int, k_trunc: int, like: Tensor
     ) -> None:
         rows = streams * (slots + 1)
-        long = {"dtype": torch.int64, "device": like.device}
+        long: dict[str, Any] = {"dtype": torch.int64, "device": like.device}
         self.streams, self.slots = streams, slots
         self.arrays: dict[str, Tensor] = {
             "m": like.new_zeros(rows, hidden),

@@ -33,6 +33,8 @@ class Sparsifier(ABC):
     """A rule that turns scores into recall weights; ``reads`` is K, ``credited`` how many of them receive credit."""
 
     name: ClassVar[str]
+    explores: ClassVar[bool] = False
+    """Whether noise may change the choice of what is read."""
 
     def __init__(self, k_top: int, slots: int) -> None:
         self.k_top = min(k_top, slots)
@@ -40,16 +42,23 @@ class Sparsifier(ABC):
         self.credited = self.k_top
 
     @abstractmethod
-    def forward(self, a: Tensor) -> Recall:
-        """Recall weights from scores ``a`` (B, S)."""
+    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
+        """Recall weights from scores ``a`` (B, S).
+
+        ``noise`` (B, S) is added to the scores for the choice of the k_top only; their weights are those of the scores.
+        """
 
     @abstractmethod
     def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
         """Gradient on the scores of the read slots, ``(B, K)``, from ``dw`` on their weights; ``occupied`` (B, K)."""
 
 
-def _softmax(a: Tensor, reads: int) -> Recall:
-    top, slot = a.topk(reads, dim=1)
+def _softmax(a: Tensor, reads: int, noise: Tensor | None) -> Recall:
+    if noise is None:
+        top, slot = a.topk(reads, dim=1)
+    else:
+        slot = (a + noise).topk(reads, dim=1).indices
+        top = a.gather(1, slot)
     weight = torch.softmax(top, dim=1) * (top > EMPTY / 2)
     return Recall(slot, weight, weight[:, :1])
 
@@ -60,12 +69,17 @@ def _softmax_vjp(dw: Tensor, weight: Tensor) -> Tensor:
 
 
 class Softmax(Sparsifier):
-    """Softmax over exactly the k_top most salient microstates: the default, bounded whatever the scores."""
+    """Softmax over exactly the k_top most salient microstates: the default, bounded whatever the scores.
+
+    With Gumbel noise the k_top are a sample without replacement from the softmax over all slots (Kool et al. 2019, arXiv
+    1903.06059): a microstate that scores low is still read now and then, and can earn credit.
+    """
 
     name = "softmax"
+    explores = True
 
-    def forward(self, a: Tensor) -> Recall:
-        return _softmax(a, self.reads)
+    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
+        return _softmax(a, self.reads, noise)
 
     def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
         return _softmax_vjp(dw, recall.weight)
@@ -78,6 +92,7 @@ class Dense(Softmax):
     """
 
     name = "dense"
+    explores = False
 
     def __init__(self, k_top: int, slots: int) -> None:
         super().__init__(k_top, slots)
@@ -93,7 +108,7 @@ class Threshold(Sparsifier):
 
     name = "relu"
 
-    def forward(self, a: Tensor) -> Recall:
+    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
         top, slot = a.topk(self.reads, dim=1)
         occupied = top > EMPTY / 2
         threshold = torch.where(occupied, top, torch.inf).amin(1, keepdim=True)
@@ -111,7 +126,7 @@ class Normalised(Threshold):
 
     name = "normalised"
 
-    def forward(self, a: Tensor) -> Recall:
+    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
         raw = super().forward(a)
         scale = raw.weight.sum(1, keepdim=True) + EPSILON
         return Recall(raw.slot, raw.weight / scale, scale)

@@ -9,7 +9,7 @@ Shapes: B streams, n hidden units, K reads a step, S slots, d = d_in.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch import Tensor
 from .macrostate import Macrostate
 from .network import Parameters
 from .salience import Trace
-from .sparsify import EMPTY, Recall, Sparsifier
+from .sparsify import Recall, Sparsifier
 
 
 class Credits(NamedTuple):
@@ -72,7 +72,8 @@ class Window:
         self.tape = parameters.cell.tape(length, streams, like)
         self.trace: Trace = {}
         if sparsifier is not None and parameters.salience is not None:
-            reads, long = sparsifier.reads, {"dtype": torch.int64, "device": like.device}
+            reads = sparsifier.reads
+            long: dict[str, Any] = {"dtype": torch.int64, "device": like.device}
             self.trace = parameters.salience.trace(length, streams, reads, like)
             self.rings |= {
                 "s": zeros(length, streams, network.hidden),
@@ -88,10 +89,19 @@ class Window:
         self.y = zeros(streams, network.d_out)
         self.origin = 0  # global step of ring position 0, set by the learner before each backward pass
 
-    def step(self, position: int, x: Tensor, memory: Macrostate | None, keys: Tensor, gap: Tensor) -> Tensor:
+    def step(
+        self,
+        position: int,
+        x: Tensor,
+        memory: Macrostate | None,
+        keys: Tensor,
+        gap: Tensor,
+        noise: Tensor | None = None,
+    ) -> Tensor:
         """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
 
-        ``keys``: the memory's keys for this block; ``gap`` (B, S): 0 where a slot can be read, ``EMPTY`` elsewhere.
+        ``keys``: the memory's keys for this block; ``gap`` (B, S): 0 where a slot can be read, ``EMPTY`` elsewhere;
+        ``noise`` (B, S): added to the scores for the choice of what is read.
         """
         p, r = self.parameters, self.rings
         xh, h_hat, out = r["xh"][position], r["h_hat"][position], r["readout"][position]
@@ -99,7 +109,7 @@ class Window:
         p.cell.step(p.value["cell"], xh, r["c"][position], self.tape, position, h_hat, r["c"][position + 1])
         h = out[:, : self.n]
         if memory is not None:
-            s = self._recall(position, h_hat, memory, keys, gap)
+            s = self._recall(position, h_hat, memory, keys, gap, noise)
             torch.add(h_hat, s, out=h)
         else:
             h.copy_(h_hat)
@@ -107,11 +117,14 @@ class Window:
         torch.addmm(p.value["readout"]["b"], out, p.value["readout"]["W"].t(), out=self.y)
         return self.y
 
-    def _recall(self, position: int, h_hat: Tensor, memory: Macrostate, keys: Tensor, gap: Tensor) -> Tensor:
+    def _recall(
+        self, position: int, h_hat: Tensor, memory: Macrostate, keys: Tensor, gap: Tensor, noise: Tensor | None
+    ) -> Tensor:
         p, r = self.parameters, self.rings
-        assert p.salience is not None and self.sparsifier is not None
+        assert p.salience is not None
+        assert self.sparsifier is not None
         a = p.salience.score(p.value["salience"], keys, h_hat, self.trace, position)
-        recall = self.sparsifier.forward(a.add_(gap))
+        recall = self.sparsifier.forward(a.add_(gap), noise)
         rows = memory.rows(recall.slot).flatten()
         m, s = r["m"][position], r["s"][position]
         torch.index_select(memory.arrays["m"], 0, rows, out=m.view(-1, self.n))
@@ -167,7 +180,8 @@ class Window:
     def _recall_vjp(self, position: int, dh: Tensor, d_second: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Credit on h (B, n) at one step -> credit on h_hat, on the summary (B, n) and on the scores (B, K)."""
         p, r = self.parameters, self.rings
-        assert p.salience is not None and self.sparsifier is not None
+        assert p.salience is not None
+        assert self.sparsifier is not None
         index, m = r["index"][position], r["m"][position]
         ds = dh if d_second is None or self.reads_weights else dh + d_second
         dw = torch.bmm(m, ds.unsqueeze(2)).squeeze(2)
@@ -182,7 +196,8 @@ class Window:
 
     def _credits(self, first: int, end: int, pending: list[tuple[Tensor, Tensor]], memory: Macrostate) -> Credits:
         p, r = self.parameters, self.rings
-        assert p.salience is not None and self.sparsifier is not None
+        assert p.salience is not None
+        assert self.sparsifier is not None
         ds, da = (torch.stack(parts) for parts in zip(*pending, strict=True))
         index, m, weight = r["index"][first:end], r["m"][first:end], r["weight"][first:end]
         dm = p.salience.finish(

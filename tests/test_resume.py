@@ -38,7 +38,7 @@ SMALL = RunConfig(
     learner=LearnerOptions(hidden=8, slots=8, k_top=3),
     run=RunOptions(
         streams=4,
-        budget=160,
+        budget=100,
         eval_every=50,
         eval_sequences=8,
         checkpoint_every=30,
@@ -114,7 +114,7 @@ def test_several_kills_change_nothing(
     if config.learner.credit == "tbptt":
         monkeypatch.setattr(sys.modules[__name__], "COMPARED", COMPARED[1:])
     train(config, out=tmp_path / "whole")
-    for blocks in (3, 14, 11):
+    for blocks in (3, 9, 7):
         with monkeypatch.context() as patch:
             kill_after(patch, loop.Loop, "_advance", blocks)
             with pytest.raises(Killed):

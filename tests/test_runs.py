@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
-import shutil
-import sqlite3
-import subprocess
-import sys
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,21 +13,19 @@ import pytest
 import torch
 
 from sabsim.credit import CREDIT_RULES
-from sabsim.errors import ConfigError, NonFiniteError, RunFolderError, StorageError
+from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import (
-    Checkpoint,
+    TABLES,
     LearnerOptions,
     OptimizerOptions,
     RunConfig,
     RunFolder,
     RunOptions,
     build,
-    folder,
     held_out,
     load_checkpoint,
     loop,
     read_rows,
-    save_checkpoint,
     train,
 )
 from sabsim.runs.recorder import REMINDING_THRESHOLD
@@ -46,10 +39,6 @@ SMALL = RunConfig(
 EXPECTED_SUMMARY = (
     "task T preset credit retention slots k_top k_trunc k_att streams seed sequences updates steps seconds "
     "steps_per_second accuracy macrostate_bytes peak_rss_mb device torch git"
-)
-TO_FILL_A_DISK = (
-    "--T 5 --hidden 8 --slots 8 --k-top 3 --streams 4 --record-streams 4 --record-every 1 --budget 4000 "
-    "--checkpoint-every 40 --eval-every 4000 --eval-sequences 8 --device cpu --quiet"
 )
 
 
@@ -188,13 +177,11 @@ def test_events_belong_to_the_sequence_they_happened_in(learner: dict[str, Any],
     train(config, out=tmp_path)
     path = tmp_path / "run.sqlite"
     starts: dict[tuple[int, int], int] = {
-        row[:2]: row[2]
-        for row in read_rows(path, "SELECT stream, episode, min(step) FROM steps GROUP BY 1, 2")
+        row[:2]: row[2] for row in read_rows(path, "SELECT stream, episode, min(step) FROM steps GROUP BY 1, 2")
     }
     events = read_rows(
         path,
-        "SELECT kind, step, stream, episode, source_step, lag, weight, credit, replayed_steps, loss "
-        "FROM events",
+        "SELECT kind, step, stream, episode, source_step, lag, weight, credit, replayed_steps, loss FROM events",
     )
     assert {row[0] for row in events} == {"reminding", "replay"}
     for kind, step, stream, episode, source, lag, weight, credit, replayed, loss in events:
@@ -223,9 +210,7 @@ def test_metrics_and_summary(tmp_path: Path) -> None:
     summary = train(SMALL, out=tmp_path)
     assert set(EXPECTED_SUMMARY.split()) <= set(summary)
     assert summary == json.loads((tmp_path / "summary.json").read_text())
-    rows = read_rows(
-        tmp_path / "run.sqlite", "SELECT split, sequences, step, evaluated, updates FROM metrics"
-    )
+    rows = read_rows(tmp_path / "run.sqlite", "SELECT split, sequences, step, evaluated, updates FROM metrics")
     assert rows == [
         ("held-out", 0, 0, 8, 0),
         ("train", 20, 125, 20, 25),
@@ -236,9 +221,7 @@ def test_metrics_and_summary(tmp_path: Path) -> None:
         ("held-out", 60, 375, 8, 75),
         ("final", 60, 375, 16, 75),
     ]
-    replays = read_rows(
-        tmp_path / "run.sqlite", "SELECT replays_per_update FROM metrics WHERE split = 'train'"
-    )
+    replays = read_rows(tmp_path / "run.sqlite", "SELECT replays_per_update FROM metrics WHERE split = 'train'")
     assert all(1 < value <= 2 for (value,) in replays)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint.json",
@@ -273,9 +256,7 @@ def test_a_long_sequence_is_flushed_in_parts(tmp_path: Path, monkeypatch: pytest
         query = f"SELECT * FROM {table}"
         rows = [read_rows(tmp_path / name / "run.sqlite", query) for name in ("whole", "parts")]
         for one, other in zip(*rows, strict=True):
-            assert [pytest.approx(cell, rel=1e-12) if isinstance(cell, float) else cell for cell in one] == [
-                *other
-            ]
+            assert [pytest.approx(cell, rel=1e-12) if isinstance(cell, float) else cell for cell in one] == [*other]
     query = "SELECT kind, step, stream, episode, source_step, weight, credit FROM events ORDER BY 1, 2, 3, 5"
     assert read_rows(tmp_path / "whole/run.sqlite", query) == read_rows(tmp_path / "parts/run.sqlite", query)
 
@@ -302,118 +283,17 @@ def test_evaluation_touches_nothing() -> None:
     assert 0 <= first.metric <= 1
 
 
-# What can go wrong
+# The documentation
 
 
-def test_nan_ends_the_run_with_the_tables_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream_type = type(build(SMALL).stream)
-    original, calls = stream_type.next, iter(range(1_000_000))
-
-    def poisoned(self: Any) -> Any:
-        step = original(self)
-        if self.streams == 4 and next(calls) == 290:
-            step.x[2, 0] = float("nan")
-        return step
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stream_type, "next", poisoned)
-        with pytest.raises(NonFiniteError, match=r"step 290, stream 2; .*last checkpoint, at 40 sequences"):
-            train(variant({}, {"record_every": 1}), out=tmp_path)
-    assert read_rows(tmp_path / "run.sqlite", "SELECT max(step) FROM steps") == [(274,)]
-    for state in load_checkpoint(RunFolder(tmp_path)).states.values():
-        assert not any(
-            isinstance(v, torch.Tensor) and v.is_floating_point() and v.isnan().any() for v in state.values()
-        )
-    assert train(None, out=tmp_path, resume=True)["sequences"] == 60
-
-
-def test_a_run_folder_is_not_overwritten(tmp_path: Path) -> None:
-    train(variant({}, {"budget": 4}), out=tmp_path)
-    with pytest.raises(ConfigError, match=r"out = .*holds a run; give another --out, or --resume"):
-        train(SMALL, out=tmp_path)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "thesis.tex").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds 'thesis.tex' but no run"):
-        train(SMALL, out=tmp_path / "other")
-
-
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = RunFolder(tmp_path)
-    save_checkpoint(place, Checkpoint(states={"part": {"x": torch.ones(3), "n": 1}}, numbers={"at": 1}))
-
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(folder.os, "fsync", full)
-    with pytest.raises(StorageError, match=r"checkpoint.safetensors': No space left on device; free space"):
-        save_checkpoint(place, Checkpoint(states={"part": {"x": torch.zeros(3), "n": 2}}, numbers={"at": 2}))
-    kept = load_checkpoint(place)
-    assert kept.numbers == {"at": 1}
-    assert kept.states["part"]["n"] == 1
-    assert torch.equal(torch.as_tensor(kept.states["part"]["x"]), torch.ones(3))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.json", "checkpoint.safetensors"]
-
-
-def _limit_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on file sizes")
-def test_a_disk_that_fills_up_loses_nothing_recorded(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "sabsim", "run", "copying", *TO_FILL_A_DISK.split()]
-    command += ["--out", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=_limit_files)
-    assert done.returncode == 2
-    assert done.stderr.startswith("sabsim: '")
-    assert done.stderr.count("\n") == 1
-    assert "free space" in done.stderr
-    _has_what_its_checkpoint_counts(out)
-
-
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs a mount of its own")
-def test_a_full_tmpfs_loses_nothing_recorded(tmp_path: Path) -> None:
-    mount, kept = tmp_path / "mount", tmp_path / "kept"
-    mount.mkdir()
-    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "-o", "size=800k", "none", str(mount)]
-    if subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip("this system does not let us mount a tmpfs")
-    command = f"{sys.executable} -m sabsim run copying {TO_FILL_A_DISK} --out {mount}/run"
-    script = f"mount -t tmpfs -o size=800k none {mount} && {command}; status=$?; cp -r {mount}/run {kept}"
-    script += "; exit $status"
-    done = subprocess.run(["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("sabsim: '")
-    assert "full" in done.stderr or "No space left" in done.stderr
-    _has_what_its_checkpoint_counts(kept)
-
-
-def _has_what_its_checkpoint_counts(out: Path) -> None:
-    """The checkpoint loads, the database is whole and holds the rows it counts, and the run can go on."""
-    numbers = load_checkpoint(RunFolder(out)).numbers
-    assert numbers["rows"]["steps"] > 0
-    connection = sqlite3.connect(out / "run.sqlite")
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    for table, rows in numbers["rows"].items():
-        assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] >= rows
-    connection.close()
-    config = RunFolder(out).read_config()
-    config = replace(config, run=replace(config.run, budget=numbers["sequences"] + 8))
-    assert train(config, out=out, resume=True)["sequences"] == numbers["sequences"] + 8
-
-
-def test_a_database_that_shrank_is_noticed(tmp_path: Path) -> None:
-    train(variant({}, {"budget": 8}), out=tmp_path)
-    connection = sqlite3.connect(tmp_path / "run.sqlite")
-    connection.execute("DELETE FROM events")
-    connection.commit()
-    connection.close()
-    with pytest.raises(RunFolderError, match=r"table events has 0 rows, the checkpoint counts"):
-        train(variant({}, {"budget": 16}), out=tmp_path, resume=True)
-
-
-def test_a_database_that_is_none_is_noticed(tmp_path: Path) -> None:
-    train(variant({}, {"budget": 8}), out=tmp_path)
-    (tmp_path / "run.sqlite").write_bytes(os.urandom(5000))
-    with pytest.raises(RunFolderError, match=r"run.sqlite': file is not a database; restore"):
-        train(variant({}, {"budget": 16}), out=tmp_path, resume=True)
+def test_the_documented_queries_and_columns_are_right(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "run-folder.md").read_text()
+    summary = train(variant({}, {"record_every": 1}), out=tmp_path)
+    queries = re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
+    assert len(queries) >= 4
+    for query in queries:
+        assert read_rows(tmp_path / "run.sqlite", query)
+    for table, columns in TABLES.items():
+        assert f"**`{table}`**" in text
+        assert all(f"`{column}`" in text for column in columns), table
+    assert all(f"`{key}`" in text for key in summary)

@@ -19,9 +19,7 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "run": Command("sabsim.cli.run", "train online on a task; leaves a run folder"),
-    "evaluate": Command(
-        "sabsim.cli.evaluate", "play what a run has learned, also on sequences of other lengths"
-    ),
+    "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, also on sequences of other lengths"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
 }
 """The sub-commands, in the order of the help text."""

@@ -56,9 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = RunFolder(Path(options.run))
     config = folder.read_config()
     if not folder.checkpoint.exists():
-        raise RunFolderError(
-            f"'{folder.path}': no checkpoint yet; 'sabsim run ... --resume' goes on with the run"
-        )
+        raise RunFolderError(f"'{folder.path}': no checkpoint yet; 'sabsim run ... --resume' goes on with the run")
     checkpoint = load_checkpoint(folder)
     torch.set_num_threads(config.run.threads)
     variants = [_variant(config, options, T) for T in options.T or (None,)]
@@ -95,22 +93,16 @@ def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunC
     return variant.resolved()
 
 
-def _play(
-    config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, console: Console
-) -> dict[str, Any]:
+def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, console: Console) -> dict[str, Any]:
     learner = build_learner(config)
     learned = checkpoint.states["parameters"]
     for name, parameter in learner.parameters.items():
         value = learned.get(name)
         if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
-            raise ConfigError(
-                f"slots = {config.learner.slots}: parameter {name} has a shape that does not fit the run's"
-            )
+            raise ConfigError(f"slots = {config.learner.slots}: parameter {name} has a shape that does not fit the run's")
         parameter.copy_(value)
     began = time.perf_counter()
-    with Progress(
-        console=console, transient=True, disable=options.json or not console.is_terminal
-    ) as progress:
+    with Progress(console=console, transient=True, disable=options.json or not console.is_terminal) as progress:
         bar = progress.add_task(_name(config), total=options.sequences)
         result = held_out(
             learner,

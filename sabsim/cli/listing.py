@@ -54,13 +54,9 @@ def catalogue() -> dict[str, dict[str, str]]:
         "--cell": CELLS,
         "--optimizer": OPTIMIZERS,
     }
-    parts = {
-        option: {name: first_line(part) for name, part in named.items()}
-        for option, named in described.items()
-    }
+    parts = {option: {name: first_line(part) for name, part in named.items()} for option, named in described.items()}
     parts["--preset"] = {
-        name: f"{preset.salience}, {preset.sparsify}, stores {preset.stores}, reads out {preset.readout}: "
-        f"{preset.purpose}"
+        name: f"{preset.salience}, {preset.sparsify}, stores {preset.stores}, reads out {preset.readout}: {preset.purpose}"
         for name, preset in PRESETS.items()
     }
     return parts

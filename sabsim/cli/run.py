@@ -64,9 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[0] in ("-h", "--help"):
         return _help()
     if arguments[0].startswith("-"):
-        raise ConfigError(
-            f"{arguments[0]}: the task comes first, as in 'sabsim run copying {arguments[0]} ...'"
-        )
+        raise ConfigError(f"{arguments[0]}: the task comes first, as in 'sabsim run copying {arguments[0]} ...'")
     task = TASKS[choose("task", arguments[0], TASKS)]
     options = _options({"task": task} | _GROUPS)
     chosen = _parse(options, arguments[1:], task)

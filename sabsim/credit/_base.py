@@ -60,6 +60,11 @@ class CreditRule(ABC):
         return 0.0
 
     @property
+    def explore(self) -> float:
+        """Scale of the Gumbel noise in the choice of what is recalled while learning."""
+        return 0.0
+
+    @property
     def trigger(self) -> Trigger:
         """What makes an update due: the end of every block, or a block that replays much."""
         return "clock"

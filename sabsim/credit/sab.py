@@ -24,6 +24,8 @@ class SAB(CreditRule):
         k_att: every k_att-th hidden state is offered to the macrostate.
         replays: segments per stream and update, those of greatest credit; 0 is recall without replay.
         update_every: steps between updates, 1 .. k_trunc; None means k_trunc.
+        explore: scale of the Gumbel noise added to the saliences when the k_top are chosen, while learning (never in
+            evaluation); only the softmax sparsifier draws, the others choose by score alone.
         negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
         trigger: ``clock`` updates after every block; ``replay`` only after a block whose replayed credit exceeds its
             running mean, the gradients of the blocks between being accumulated.
@@ -38,6 +40,7 @@ class SAB(CreditRule):
     k_att: int = 1
     replays: int = 2
     update_every: int | None = None
+    explore: float = 0.0
     negligible: float = 0.0
     trigger: Trigger = "clock"
 
@@ -48,6 +51,8 @@ class SAB(CreditRule):
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least {least}")
         if not 1 <= self.block <= self.k_trunc:
             raise ConfigError(f"update_every = {self.update_every}: must be between 1 and k_trunc = {self.k_trunc}")
+        if self.explore < 0:
+            raise ConfigError(f"explore = {self.explore}: must be 0 (off) or more")
         if not 0 <= self.negligible <= 1:
             raise ConfigError(f"negligible = {self.negligible}: must be between 0 and 1")
         if self.trigger not in ("clock", "replay"):

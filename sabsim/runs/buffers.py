@@ -48,9 +48,7 @@ class Buffers:
         recorded: R <= B, the first of which are also recorded in detail
     """
 
-    def __init__(
-        self, *, capacity: int, streams: int, recorded: int, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, *, capacity: int, streams: int, recorded: int, device: torch.device, dtype: torch.dtype) -> None:
         self.capacity, self.recorded, self.device = capacity, recorded, device
         self._steps = 0
         self._windows = 0
@@ -63,11 +61,6 @@ class Buffers:
         self._read: tuple[Tensor, Tensor] | None = None
         self._replays: dict[str, Tensor] | None = None
         self._replayed = torch.zeros((), dtype=torch.int64, device=device)
-
-    @property
-    def full(self) -> bool:
-        """Whether the next step needs a `drain` first."""
-        return self._steps == self.capacity
 
     def add_step(self, step: TaskStep, score: Score) -> None:
         """Keep loss, metric and sequence marks of one step."""
@@ -119,9 +112,7 @@ class Buffers:
             last=last,
             weight=None if read is None else _host(read[0][:n]),
             source_step=None if read is None else _host(read[1][:n]),
-            replays={name: _host(b[:w]) for name, b in self._replays.items()}
-            if w and self._replays
-            else None,
+            replays={name: _host(b[:w]) for name, b in self._replays.items()} if w and self._replays else None,
             replayed=int(self._replayed),
         )
         self._steps = self._windows = self._read_steps = 0

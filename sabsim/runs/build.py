@@ -101,9 +101,7 @@ def build_credit(config: RunConfig) -> CreditRule:
     if kind is Immediate:
         return Immediate()
     if kind.whole_sequences and config.run.stagger:
-        raise ConfigError(
-            f"stagger: credit {kind.name} unrolls whole sequences, which must begin together; leave it out"
-        )
+        raise ConfigError(f"stagger: credit {kind.name} unrolls whole sequences, which must begin together; leave it out")
     known = {item.name for item in fields(kind)}
     values = {name: value for name, value in vars(config.learner).items() if name in known}
     if "length" in known:

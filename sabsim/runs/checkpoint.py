@@ -67,8 +67,7 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint:
             header = json.loads((file.metadata() or {})[_HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         states: dict[str, State] = {
-            part: scalars
-            | {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
+            part: scalars | {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
             for part, scalars in header["scalars"].items()
         }
         intact = header["sha256"] == _digest(tensors)

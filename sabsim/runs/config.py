@@ -41,9 +41,7 @@ class RunConfig:
             ConfigError: the task's sequences have no end
         """
         if self.task.length is None:
-            raise ConfigError(
-                f"task {self.task.name!r}: its sequences have no end, and a run counts sequences"
-            )
+            raise ConfigError(f"task {self.task.name!r}: its sequences have no end, and a run counts sequences")
         return self.task.length
 
     def resolved(self) -> RunConfig:
@@ -82,9 +80,7 @@ class RunConfig:
     def options(self) -> dict[str, Any]:
         """Every option by its name, the task and its own options among them."""
         groups = (self.task, self.learner, self.optimizer, self.run)
-        return {"task": self.task.name} | {
-            name: value for group in groups for name, value in asdict(group).items()
-        }
+        return {"task": self.task.name} | {name: value for group in groups for name, value in asdict(group).items()}
 
     def differences(self, other: RunConfig) -> list[tuple[str, Any, Any]]:
         """Options whose value is not the same in `other`: name, value here, value there; the task first."""
@@ -136,14 +132,9 @@ def _group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     if set(data) != known:
         odd = ", ".join(sorted(set(data) ^ known))
-        raise RunFolderError(
-            f"{where}: options missing or unknown: {odd}; the file was changed or is damaged"
-        )
+        raise RunFolderError(f"{where}: options missing or unknown: {odd}; the file was changed or is damaged")
     hints = get_type_hints(kind)
-    values = {
-        name: _as_float(value) if hints[name] in (float, float | None) else value
-        for name, value in data.items()
-    }
+    values = {name: _as_float(value) if hints[name] in (float, float | None) else value for name, value in data.items()}
     for name, value in values.items():
         if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] is not bool):
             raise RunFolderError(f"{where}: {name} = {value!r}: must be {hints[name]}; the file was changed")

@@ -12,9 +12,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sabsim.errors import RunFolderError, StorageError
+from sabsim.errors import RunFolderError, SabsimError, StorageError
 
 Row = Sequence[Any]
+
+_PATIENCE = 60.0
+"""Seconds to wait for a program that holds the database."""
 
 TABLES: dict[str, dict[str, str]] = {
     "events": {
@@ -81,20 +84,29 @@ class RunDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # A reader holds the lock for a moment only; the run waits for it.
-        self._connection = sqlite3.connect(path, timeout=60.0, isolation_level="DEFERRED")
-        with self._storage():
-            for pragma in ("journal_mode = DELETE", "synchronous = FULL", "cache_size = -4000"):
-                self._connection.execute(f"PRAGMA {pragma}")
-            for table, columns in TABLES.items():
-                body = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-                self._connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY, {body})"
-                )
         self._insert = {
             table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
             for table, columns in TABLES.items()
         }
+        try:
+            # A reader holds the lock for a moment only; the run waits for it.
+            self._connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level="DEFERRED")
+        except sqlite3.Error as error:
+            raise _refused(path, error) from error
+        try:
+            self._prepare()
+        except SabsimError:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        with self._storage():
+            # The cache would otherwise grow with the file to 2 MB, and a long run's memory should be flat.
+            for pragma in ("journal_mode = DELETE", "synchronous = FULL", "cache_size = -500"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            for table, columns in TABLES.items():
+                body = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+                self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY, {body})")
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
         """Append rows, in the order of `TABLES[table]`; they last from the next `commit` on."""
@@ -145,14 +157,16 @@ class RunDatabase:
             yield
         except sqlite3.OperationalError as error:
             self._connection.rollback()
-            raise StorageError(
-                f"'{self.path}': {error}; free space (what was committed and the last checkpoint are intact; "
-                "--resume goes on from there)"
-            ) from error
+            raise _refused(self.path, error) from error
         except sqlite3.DatabaseError as error:
-            raise RunFolderError(
-                f"'{self.path}': {error}; restore the file, or start again with another --out"
-            ) from error
+            raise RunFolderError(f"'{self.path}': {error}; restore the file, or start again with another --out") from error
+
+
+def _refused(path: Path, error: sqlite3.Error) -> StorageError:
+    remedy = "close the program that holds it" if "locked" in str(error) else "free space or make it writable"
+    return StorageError(
+        f"'{path}': {error}; {remedy} (what was committed and the last checkpoint are intact; --resume goes on from there)"
+    )
 
 
 def read_rows(path: Path, query: str) -> list[tuple[Any, ...]]:

@@ -71,9 +71,7 @@ class RunFolder:
             ConfigError: there is something here already
         """
         if self.begun:
-            raise ConfigError(
-                f"out = '{self.path}': holds a run; give another --out, or --resume to go on with it"
-            )
+            raise ConfigError(f"out = '{self.path}': holds a run; give another --out, or --resume to go on with it")
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"out = '{self.path}': is not a folder; give another --out")
         others = sorted(entry.name for entry in self.path.glob("*") if entry.suffix != _TEMPORARY)
@@ -99,9 +97,7 @@ class RunFolder:
 
     def _read_config(self) -> dict[str, Any]:
         if not self.begun:
-            raise RunFolderError(
-                f"'{self.path}': no run folder (config.json is missing); 'sabsim run' makes one"
-            )
+            raise RunFolderError(f"'{self.path}': no run folder (config.json is missing); 'sabsim run' makes one")
         return read_json(self.config)
 
     @contextmanager
@@ -116,9 +112,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDONLY)
         except OSError as error:
-            raise ConfigError(
-                f"out = '{self.path}': cannot be written ({error.strerror}); give another --out"
-            ) from error
+            raise ConfigError(f"out = '{self.path}': cannot be written ({error.strerror}); give another --out") from error
         try:
             _lock(handle, self.path)
             yield
@@ -132,9 +126,7 @@ def _lock(handle: int, path: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunFolderError(
-            f"'{path}': another process is writing this run; wait for it or stop it"
-        ) from error
+        raise RunFolderError(f"'{path}': another process is writing this run; wait for it or stop it") from error
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

@@ -171,7 +171,7 @@ class Loop:
         self._write_training()
         result = self._play(self._config.run.eval_sequences)
         self._write_metrics("held-out", result)
-        if self._good(result) and not self.finished:
+        if self._good(result):
             self._reached = self._good(self._play(self._final_sequences()))
         self._evaluated_at = self.sequences
         self._display.evaluated(self._status())
@@ -198,9 +198,7 @@ class Loop:
         return max(FINAL_SEQUENCES, self._config.run.eval_sequences)
 
     def _play(self, sequences: int) -> HeldOut:
-        self._held_out = held_out(
-            self._learner, self._config.task, sequences=sequences, seed=self._config.run.seed
-        )
+        self._held_out = held_out(self._learner, self._config.task, sequences=sequences, seed=self._config.run.seed)
         return self._held_out
 
     def _good(self, result: HeldOut) -> bool:
@@ -209,17 +207,23 @@ class Loop:
             return False
         return result.metric >= goal if self._config.task.metric == "accuracy" else result.metric <= goal
 
-    def _write_training(self) -> None:
-        totals, updates = self._recorder.totals, int(self._learner.updates)
+    def _training_figures(self) -> tuple[float | None, float | None, float | None]:
+        """Loss, metric and replays per stream and update since the last evaluation; None without any."""
+        totals = self._recorder.totals
         sequences = self.sequences - (self._evaluated_at or 0)
-        loss = totals.loss / sequences if sequences else None
-        metric = totals.metric / totals.count if totals.count else None
-        made = (updates - self._updates_at) * self._config.run.streams
-        replays = totals.replays / made if made else None
+        updates = (int(self._learner.updates) - self._updates_at) * self._config.run.streams
+        return (
+            totals.loss / sequences if sequences else None,
+            totals.metric / totals.count if totals.count else None,
+            totals.replays / updates if updates else None,
+        )
+
+    def _write_training(self) -> None:
+        loss, metric, replays = self._train = self._training_figures()
+        updates, sequences = int(self._learner.updates), self.sequences - (self._evaluated_at or 0)
         if sequences:
             row = (self.sequences, self._learner.clock, "train", sequences, loss, metric, replays, updates)
             self._database.insert("metrics", [(*row, float(self._learner.gradient_norm))])
-        self._train = (loss, metric, replays)
         self._recorder.totals = Totals()
         self._updates_at = updates
 
@@ -248,7 +252,9 @@ class Loop:
 
     def _status(self) -> Status:
         elapsed = time.perf_counter() - self._begun
-        loss, metric, replays = self._train
+        since = self._training_figures()
+        # Right after an evaluation there is nothing since; what was written then is shown.
+        loss, metric, replays = since if self._recorder.totals.count else self._train
         return Status(
             sequences=self.sequences,
             budget=self._config.run.budget,
@@ -259,7 +265,6 @@ class Loop:
             metric_name=self._config.task.metric,
             train_loss=loss,
             train_metric=metric,
-            held_out_loss=self._held_out.loss if self._held_out else None,
             held_out_metric=self._held_out.metric if self._held_out else None,
             replays_per_update=replays,
         )

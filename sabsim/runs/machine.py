@@ -59,9 +59,7 @@ def git_revision() -> str:
 
 
 def _git(source: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], cwd=source.parent, capture_output=True, text=True, check=True, timeout=10
-    )
+    done = subprocess.run(["git", *arguments], cwd=source.parent, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
 
 

@@ -67,9 +67,7 @@ class OptimizerOptions:
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
     lr_schedule: _Text = "constant"
     """How the learning rate falls: constant (not at all), linear or cosine (to 0)."""
-    decay_updates: Annotated[
-        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: those of the budget)")
-    ] = None
+    decay_updates: Annotated[int | None, arg(metavar="UPDATES", help_behavior_hint="(default: those of the budget)")] = None
     """Updates until a linear or cosine schedule reaches 0."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""

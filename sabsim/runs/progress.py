@@ -30,7 +30,6 @@ class Status:
     metric_name: str
     train_loss: float | None
     train_metric: float | None
-    held_out_loss: float | None
     held_out_metric: float | None
     replays_per_update: float | None
 
@@ -48,9 +47,7 @@ class Display:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Leave the terminal as it was."""
 
     def due(self) -> bool:
@@ -110,9 +107,7 @@ class Terminal(Display):
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._live.stop()
 
     def due(self) -> bool:
@@ -136,13 +131,13 @@ class Terminal(Display):
 
     def _table(self, status: Status) -> Table:
         outer = Table.grid(expand=True)
-        table = Table(box=None, padding=(0, 2), expand=True, header_style="dim")
+        table = Table(box=None, padding=(0, 1), pad_edge=False, expand=True, header_style="dim")
         name = status.metric_name
         columns = {
             "step": f"{status.step:,}",
             "loss": number(status.train_loss),
             name: number(status.train_metric),
-            f"held-out {name}": number(status.held_out_metric),
+            "held-out": number(status.held_out_metric),
             "replays/update": number(status.replays_per_update),
             "steps/s": f"{status.steps_per_second:,.0f}",
             "elapsed": duration(status.seconds),

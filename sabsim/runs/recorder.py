@@ -81,13 +81,10 @@ class Recorder:
     def wants_reads(self) -> bool:
         """Whether what the next steps read may be written; the same from one flush to the next."""
         return any(
-            (seq.open and seq.episode % self._every == 0) or (seq.episode + 1) % self._every == 0
-            for seq in self._sequences
+            (seq.open and seq.episode % self._every == 0) or (seq.episode + 1) % self._every == 0 for seq in self._sequences
         )
 
-    def take(
-        self, step: TaskStep, score: Score, read: ReadEvents | None, events: ReplayEvents | None
-    ) -> None:
+    def take(self, step: TaskStep, score: Score, read: ReadEvents | None, events: ReplayEvents | None) -> None:
         """Keep one step: its score, what it read (if wanted) and what was replayed after it."""
         self.buffers.add_step(step, score)
         if read is not None:

@@ -116,12 +116,8 @@ def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) ->
     config = replace(config, run=replace(config.run, budget=stored.run.budget)).resolved()
     for name, there, here in stored.differences(config):
         if name == "task":
-            raise RunFolderError(
-                f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give another --out"
-            )
-        raise ConfigError(
-            f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out"
-        )
+            raise RunFolderError(f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give another --out")
+        raise ConfigError(f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out")
     return replace(stored, run=replace(stored.run, budget=budget))
 
 
