@@ -26,11 +26,13 @@ Views = dict[str, Tensor]
 class Cell(ABC):
     """A recurrent cell of ``hidden`` units on inputs of size ``d_in``.
 
-    ``gates`` is the number of pre-activation blocks of size n; ``has_c`` says whether there is a cell state c.
+    ``gates`` is the number of pre-activation blocks of size n, ``keeps`` the index of the one whose bias makes the state
+    last; ``has_c`` says whether there is a state c beside h.
     """
 
     name: ClassVar[str]
     gates: ClassVar[int]
+    keeps: ClassVar[int | None] = None
     has_c: ClassVar[bool]
 
     def __init__(self, d_in: int, hidden: int) -> None:
@@ -42,11 +44,20 @@ class Cell(ABC):
         g = self.gates * self.hidden
         return {"W": (g, self.d_in + self.hidden), "b": (g,)}
 
-    def initialise(self, p: Views, generator: torch.Generator, forget_bias: float) -> None:
-        """Uniform in +-1/sqrt(n), as torch's own recurrent layers; biases zero but for the LSTM's forget gate."""
+    def initialise(self, p: Views, generator: torch.Generator, forget_bias: float, input_scale: float) -> None:
+        """W_h uniform in +-1/sqrt(n), W_x in +-``input_scale``; biases zero but for the gate that keeps the state.
+
+        That gate's biases are uniform in 0 .. ``forget_bias``: units forget over anything from 2 to about
+        exp(``forget_bias``) steps, so that the state tells how long ago something happened (after Tallec & Ollivier 2018,
+        arXiv 1804.11188).
+        """
         bound = self.hidden**-0.5
         p["W"].uniform_(-bound, bound, generator=generator)
+        p["W"][:, : self.d_in].uniform_(-input_scale, input_scale, generator=generator)
         p["b"].zero_()
+        if self.keeps is not None and forget_bias > 0:
+            gate = slice(self.keeps * self.hidden, (self.keeps + 1) * self.hidden)
+            p["b"][gate].uniform_(0, forget_bias, generator=generator)
 
     @abstractmethod
     def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
@@ -77,11 +88,8 @@ class LSTM(Cell):
 
     name = "lstm"
     gates = 4
+    keeps = 2
     has_c = True
-
-    def initialise(self, p: Views, generator: torch.Generator, forget_bias: float) -> None:
-        super().initialise(p, generator, forget_bias)
-        p["b"][2 * self.hidden : 3 * self.hidden] = forget_bias
 
     def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
         n = self.hidden
@@ -143,15 +151,11 @@ class GRU(Cell):
 
     name = "gru"
     gates = 3
+    keeps = 1
     has_c = True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {**super().shapes(), "b_n": (self.hidden,)}
-
-    def initialise(self, p: Views, generator: torch.Generator, forget_bias: float) -> None:
-        super().initialise(p, generator, forget_bias)
-        p["b_n"].zero_()
-        p["b"][self.hidden : 2 * self.hidden] = forget_bias
 
     def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
         n = self.hidden

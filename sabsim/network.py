@@ -26,7 +26,8 @@ class Network:
 
     ``d_in``, ``d_out``: sizes of input and output. ``hidden``: units n. ``stores``: what a microstate keeps, the
     provisional h_hat or h. ``readout``: y = W [h ; s] + b (``summary``) or W [h ; a_tilde] + b (``weights``, eq. 5).
-    ``forget_bias``: initial bias of the LSTM's forget gate (of the GRU's update gate).
+    ``forget_bias``: the initial biases of the LSTM's forget gate (the GRU's update gate) are uniform in 0 .. this.
+    ``input_scale``: W_x is initially uniform in +- this; 1 suits one-hot inputs.
 
     Raises ConfigError: for a size below 1 or an unknown name.
     """
@@ -39,12 +40,16 @@ class Network:
     sparsify: SparsifyName = "softmax"
     stores: StoresName = "h_hat"
     readout: ReadoutName = "summary"
-    forget_bias: float = 1.0
+    forget_bias: float = 5.0
+    input_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("d_in", "d_out", "hidden"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        for name in ("forget_bias", "input_scale"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
         choices = {
             "cell": CellName,
             "salience": SalienceName,
@@ -95,7 +100,7 @@ class Parameters:
         generator = torch.Generator().manual_seed(seed)
         draft = torch.zeros(self.flat.shape, dtype=torch.float64)
         views = self._views(draft)
-        self.cell.initialise(views["cell"], generator, self.network.forget_bias)
+        self.cell.initialise(views["cell"], generator, self.network.forget_bias, self.network.input_scale)
         if self.salience:
             self.salience.initialise(views["salience"], generator)
         bound = self.network.hidden**-0.5

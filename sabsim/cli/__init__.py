@@ -18,6 +18,7 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
+    "demo": Command("sabsim.cli.demo", "learn the copying task with replay and without; a table and figures"),
     "run": Command("sabsim.cli.run", "train online on a task; leaves a run folder"),
     "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, also on sequences of other lengths"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),

@@ -56,7 +56,7 @@ def build(config: RunConfig) -> Parts:
         seed=config.run.seed,
         device=config.run.device,
         dtype=DTYPES[config.run.dtype],
-        stagger=config.run.stagger,
+        stagger=bool(config.run.stagger),
     )
     return Parts(config=config, learner=build_learner(config), stream=stream)
 
@@ -88,7 +88,15 @@ def build_network(config: RunConfig) -> Network:
     for name, allowed in _PIECES.items():
         choose(name, pieces[name], allowed)
     cell: Any = choose("cell", options.cell, CELLS)
-    return Network(d_in=config.task.d_in, d_out=config.task.d_out, hidden=options.hidden, cell=cell, **pieces)
+    return Network(
+        d_in=config.task.d_in,
+        d_out=config.task.d_out,
+        hidden=options.hidden,
+        cell=cell,
+        forget_bias=options.forget_bias,
+        input_scale=options.input_scale,
+        **pieces,
+    )
 
 
 def build_credit(config: RunConfig) -> CreditRule:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import torch
 
+from sabsim.credit import CREDIT_RULES
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.retention import RETENTIONS
 from sabsim.runs.choices import choose
@@ -55,6 +56,9 @@ class RunConfig:
             raise ConfigError("device = 'cuda': this machine or this torch has none; use cpu or auto")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        stagger = self.run.stagger
+        if stagger is None:
+            stagger = not CREDIT_RULES[choose("credit", self.learner.credit, CREDIT_RULES)].whole_sequences
         slots = self.learner.slots
         if slots is None:
             retention = choose("retention", self.learner.retention, RETENTIONS)
@@ -66,7 +70,7 @@ class RunConfig:
             self,
             learner=replace(self.learner, slots=slots),
             optimizer=replace(self.optimizer, decay_updates=decay),
-            run=replace(self.run, device=device),
+            run=replace(self.run, device=device, stagger=stagger),
         )
 
     def slots_for_all(self) -> int:
@@ -136,7 +140,7 @@ def _group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     hints = get_type_hints(kind)
     values = {name: _as_float(value) if hints[name] in (float, float | None) else value for name, value in data.items()}
     for name, value in values.items():
-        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] is not bool):
+        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] not in (bool, bool | None)):
             raise RunFolderError(f"{where}: {name} = {value!r}: must be {hints[name]}; the file was changed")
     return kind(**values)
 

@@ -54,22 +54,26 @@ def held_out(
     rounds = ceil(sequences / MOST_STREAMS)
     streams = ceil(sequences / rounds)
     player = learner.evaluator(streams=streams, seed=seed)
-    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, held_out=True)
-    sums = torch.zeros(rounds, 3, streams, dtype=torch.float64, device=player.device)
-    for done in range(rounds):
-        loss, metric, count = sums[done]
+    # Out of phase, so that sequences begin at every place of the learner's block: memory is offered at its end.
+    stream = task.stream(
+        streams=streams, seed=seed, device=player.device, dtype=player.dtype, held_out=True, stagger=True
+    )
+    sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
+    ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
+    for done in range(rounds + 1):
         for _ in range(task.length):
             step = stream.next()
             player.reset(step.first)
             score = stream.score(player.step(step.x), step)
             player.learn(score.dL_dy, score.loss)
-            loss += score.loss
-            metric += score.metric_sum
-            count += score.count
+            counts, row = ended < rounds, ended.clamp(max=rounds - 1)
+            for total, value in zip(sums, (score.loss, score.metric_sum, score.count), strict=True):
+                total.scatter_add_(0, row, value.double().unsqueeze(0) * counts)
+            ended += step.last
         if after_sequence is not None:
-            after_sequence(min(sequences, (done + 1) * streams))
+            after_sequence(min(sequences, done * streams))
     player.check()
-    loss, metric, count = sums.transpose(0, 1).flatten(1)[:, :sequences].cpu()
+    loss, metric, count = sums.flatten(1)[:, :sequences].cpu()
     if not torch.isfinite(loss).all():
         raise NonFiniteError("held-out loss is not finite; the parameters have diverged")
     each = metric / count

@@ -28,6 +28,10 @@ class LearnerOptions:
     """Recurrent cell: lstm, gru or rnn."""
     hidden: Annotated[int, arg(metavar="N")] = 128
     """Units of the hidden state h (n)."""
+    forget_bias: Annotated[float, arg(metavar="BIAS")] = 5.0
+    """Biases of the gate that keeps the state are drawn from 0 .. this (lstm, gru)."""
+    input_scale: Annotated[float, arg(metavar="SCALE")] = 1.0
+    """Input weights W_x are drawn from -this .. this; 1 suits one-hot inputs."""
     credit: _Text = "sab"
     """How a learning signal becomes a gradient: sab, tbptt, bptt or none."""
     k_top: Annotated[int, arg(metavar="K")] = 5
@@ -40,6 +44,10 @@ class LearnerOptions:
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
     """Steps between parameter updates (u), at most k_trunc."""
+    explore: Annotated[float, arg(metavar="SCALE")] = 1.0
+    """Gumbel noise added to scores when the k_top are chosen, while learning; 0 is none (credit rule sab)."""
+    negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
+    """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
     trigger: _Text = "clock"
     """What lets an update happen: clock (always when due) or replay (more credit replayed than usual)."""
     retention: _Text = "novelty"
@@ -85,10 +93,10 @@ class RunOptions:
 
     seed: Annotated[int, arg(metavar="N")] = 0
     """Seed of parameters, training sequences and retention; held-out sequences use their own."""
-    streams: Annotated[int, arg(metavar="B")] = 32
+    streams: Annotated[int, arg(metavar="B")] = 8
     """Sequences met side by side (B)."""
-    stagger: bool = False
-    """Put the streams out of phase, each by a random number of steps."""
+    stagger: Annotated[bool | None, arg(help_behavior_hint="(default: yes, but not for credit bptt)")] = None
+    """Put the streams out of phase, each by its own number of steps."""
     budget: Annotated[int, arg(metavar="SEQUENCES")] = 200_000
     """Training sequences, rounded up to a multiple of the streams."""
     stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint="(default: never)")] = None

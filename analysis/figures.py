@@ -1,0 +1,260 @@
+"""Figures of runs: learning curves, and what is recalled when (the recall map of the SAB paper, its Figure 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from sabsim.errors import ConfigError, RunFolderError, StorageError
+
+from .folders import Curve, Floats, Run
+from .style import FAINT, HEAT, INK, PALETTE, SKY, styled
+
+_SHARE = 0.1
+"""Share of the recorded sequences that each map of `recall_map` is the mean of."""
+_BESIDE = 5
+"""Steps shown to the right of the last causal one in the enlargement."""
+_ENLARGED = "Enlarged: the steps that are scored"
+_FRAMED = "; framed in blue: the step at which the symbol they want was shown"
+_CLIMB = 0.1
+"""A curve that rises by less has no climb."""
+
+
+def learning_curves(runs: Mapping[str, Run], *, title: str) -> Figure:
+    """Held-out accuracy of several runs against training sequences, each line labelled where it ends.
+
+    Arguments:
+        runs: by the name to show, in the order of colours; of one task, so that they share its chance levels
+        title: what was learned; a second line is set smaller
+
+    Raises:
+        ConfigError: no runs
+        RunFolderError: a run without an evaluation, or a damaged one
+    """
+    if not runs:
+        raise ConfigError("runs = {}: there must be at least one")
+    curves = {name: run.curve() for name, run in runs.items()}
+    with styled():
+        figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        _levels(axes, next(iter(runs.values())).baselines)
+        for (_, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+            axes.plot(curve.sequences, 100 * curve.metric, color=colour, clip_on=False)
+            axes.plot(curve.sequences[-1], 100 * curve.metric[-1], "o", color=colour, markersize=5, clip_on=False)
+        axes.set(xlabel="training sequences, all streams together", ylabel="held-out accuracy (%)", ylim=(0, 100))
+        axes.set_xlim(0, max(1, *(int(curve.sequences[-1]) for curve in curves.values())))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.grid(axis="y", color="#E8E8E8", linewidth=0.8)
+        axes.set_axisbelow(True)
+        _label_ends(axes, curves)
+        _title(axes, title)
+    return figure
+
+
+def recall_map(run: Run, *, title: str) -> Figure:
+    """Which step recalls which, early, while the accuracy climbs, and late; below, the scored steps enlarged.
+
+    Colour is the recall weight that a step (y) gives to the microstate formed at another one (x), as the mean over
+    a tenth of the recorded sequences. Weights too small to be recorded count as 0. Where the task tells which step a scored
+    one needs (copying), that place is framed.
+
+    Arguments:
+        run: a run of which sequences were recorded
+        title: what it is; a second line is set smaller
+
+    Raises:
+        RunFolderError: no recorded sequences, or a damaged folder
+    """
+    phases = _phases(run)
+    rows, causal = run.scored_positions(), causal_steps(run)
+    width = min(run.length(), max(causal.values(), default=int(rows[-1])) + 1 + _BESIDE)
+    norm = Normalize(0, max(float(phase.weight.max()) for phase in phases) or 1.0)
+    with styled():
+        # Placed by hand, so that a cell is a square in copying: maps of 2.5 by 2.5 inches above 2.5 by 1.7.
+        figure = Figure(figsize=(10.4, 6.9))
+        places = {"left": 0.065, "right": 0.9, "bottom": 0.075, "top": 0.81, "wspace": 0.22, "hspace": 0.44}
+        grid = figure.subplots(2, len(phases), squeeze=False, height_ratios=(3, 2), gridspec_kw=places)
+        for phase, above, below in zip(phases, *grid, strict=True):
+            image = _heat(above, phase.weight, norm, rows=range(run.length()), width=run.length())
+            above.set_title(phase.title, fontsize=10)
+            _frame(above, (0, int(rows[0])), width, int(rows[-1] - rows[0]) + 1)
+            _heat(below, phase.weight, norm, rows=range(int(rows[0]), int(rows[-1]) + 1), width=width)
+            for recalling, recalled in causal.items():
+                _frame(below, (recalled, recalling), 1, 1)
+            for axes in (above, below):
+                axes.set_xlabel("recalled step")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("recalling step")
+        grid[1, 0].set_title(_ENLARGED + (_FRAMED if causal else ""), fontsize=10)
+        bar = figure.colorbar(image, cax=figure.add_axes((0.925, 0.25, 0.014, 0.5)))
+        bar.ax.set_title("mean\nrecall\nweight", fontsize=9)
+        bar.outline.set_visible(False)
+        first, _, second = title.partition("\n")
+        figure.suptitle(first, x=0.065, y=0.98, ha="left", fontweight="bold")
+        figure.text(0.065, 0.938, second, color=FAINT, va="top")
+    return figure
+
+
+def causal_steps(run: Run) -> dict[int, int]:
+    """For each scored step the one at which its answer was shown, if the task fixes that: output i, shown at i."""
+    if run.config.get("task") != "copying":
+        return {}
+    return {int(position): i for i, position in enumerate(run.scored_positions())}
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG beside each other; `path` has no suffix. Returns both paths.
+
+    Raises:
+        StorageError: the disk refuses
+    """
+    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
+    for target in paths:
+        try:
+            with styled():
+                figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+        except OSError as error:
+            raise StorageError(f"'{target}': {error.strerror or error}; free space or give another --out") from error
+    return paths
+
+
+# Learning curves
+
+
+def _colours(count: int) -> list[str]:
+    return [PALETTE[i % len(PALETTE)] for i in range(count)]
+
+
+def _levels(axes: Axes, baselines: Mapping[str, float]) -> None:
+    """Accuracies that need no learning, as dashed lines with their names on them."""
+    levels = {name: 100 * level for name, level in baselines.items() if name.endswith(" accuracy")}
+    for name, level in levels.items():
+        # Below the lowest there is nothing but the first moments of learning; above the others, the moments after.
+        below = level == min(levels.values())
+        axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
+        axes.annotate(
+            f"{name.removesuffix(' accuracy')} {level:.1f} %",
+            (1 if below else 0, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(-8, -5) if below else (6, 3),
+            textcoords="offset points",
+            ha="right" if below else "left",
+            va="top" if below else "bottom",
+            color=FAINT,
+            fontsize=8.5,
+        )
+
+
+def _label_ends(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    """Name and last value of each line, right of the axes; labels that would overlap are moved apart."""
+    ends = [100 * float(curve.metric[-1]) for curve in curves.values()]
+    for (name, curve), end, place, colour in zip(curves.items(), ends, _spread(ends), _colours(len(ends)), strict=True):
+        axes.annotate(
+            f"{name}\n{end:.1f} %",
+            (float(curve.sequences[-1]), end),
+            xytext=(1.035, place),
+            textcoords=("axes fraction", "data"),
+            color=colour,
+            va="center",
+            linespacing=1.1,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8, "relpos": (0, 0.5), "shrinkB": 4},
+            annotation_clip=False,
+        )
+
+
+def _spread(values: Sequence[float], gap: float = 12.0, least: float = 4.0, most: float = 97.0) -> Floats:
+    """Places for labels: at least `gap` apart, between `least` and `most` if there is room, each group about its values."""
+    order = np.argsort(values, kind="stable")
+    # Without the gaps, what is left is to put numbers in ascending order: neighbours that are not share their mean.
+    groups: list[list[float]] = []
+    for rank, value in enumerate(np.asarray(values, dtype=np.float64)[order]):
+        groups.append([float(value) - rank * gap])
+        while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    means = np.concatenate([np.full(len(group), np.mean(group)) for group in groups])
+    highest = most - gap * (len(order) - 1)
+    places = np.empty(len(order))
+    places[order] = np.clip(means, least, max(least, highest)) + gap * np.arange(len(order))
+    return places
+
+
+def _title(axes: Axes, title: str) -> None:
+    first, _, second = title.partition("\n")
+    axes.set_title(first, pad=24 if second else 10, fontweight="bold")
+    if second:
+        axes.annotate(second, (0, 1), xycoords="axes fraction", xytext=(0, 9), textcoords="offset points", color=FAINT)
+
+
+# Recall map
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """A part of training: its title, and the mean `weight` `(length, length)`, recalling by recalled step."""
+
+    title: str
+    weight: Floats
+
+
+def _phases(run: Run) -> list[_Phase]:
+    """Early, around the climb (or midway, if there was none), and late; fewer if little is recorded."""
+    episodes = run.episodes()
+    if not len(episodes):
+        raise RunFolderError(f"'{run.path}': no recorded sequences; run it with --record-streams 1 or more")
+    curve, n = run.curve(), len(episodes)
+    count = max(1, round(_SHARE * n))
+    climb = _climb(curve)
+    centre = n // 2 if climb is None else int(np.searchsorted(episodes.sequences, climb))
+    middle = int(np.clip(centre - count // 2, 0, n - count))
+    starts = {"Early": 0, "Midway" if climb is None else "While accuracy climbs": middle, "Late": n - count}
+    phases = []
+    for name, first in starts.items():
+        chosen = episodes.part(first, count)
+        low, high = float(chosen.sequences[0]), float(chosen.sequences[-1])
+        accuracy = 100 * curve.at((low + high) / 2)
+        when = f"{low:,.0f}" if count == 1 else f"{low:,.0f} to {high:,.0f}"
+        title = f"{name}\n{when} training sequences\nheld-out accuracy {accuracy:.0f} %"
+        seen = run.remindings(chosen)
+        weight = np.zeros((run.length(), run.length()))
+        np.add.at(weight, (seen.position, seen.recalled), seen.weight / count)
+        phases.append(_Phase(title, weight))
+    return phases
+
+
+def _climb(curve: Curve) -> float | None:
+    """After how many sequences the curve is first half way up to its peak; None if it does not rise."""
+    upto_peak = curve.metric[: int(curve.metric.argmax()) + 1]
+    low, high = float(upto_peak.min()), float(upto_peak[-1])
+    if high - low < _CLIMB:
+        return None
+    bottom = int(upto_peak.argmin())
+    return float(curve.sequences[bottom + int(np.argmax(upto_peak[bottom:] >= (low + high) / 2))])
+
+
+def _heat(axes: Axes, weight: Floats, norm: Normalize, *, rows: range, width: int) -> AxesImage:
+    """One map: these `rows` of recalling steps, the first `width` recalled ones."""
+    extent = (-0.5, width - 0.5, rows[0] - 0.5, rows[-1] + 0.5)
+    shown = weight[rows[0] : rows[-1] + 1, :width]
+    image = axes.imshow(shown, HEAT, norm, aspect="auto", origin="lower", extent=extent, interpolation="nearest")
+    if width <= 20:
+        axes.set_xticks(range(0, width, 5))
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_color("#BBBBBB")
+    return image
+
+
+def _frame(axes: Axes, corner: tuple[int, int], width: int, height: int) -> None:
+    """A frame around cells, from the lower left one at `corner` (recalled, recalling)."""
+    x, y = corner
+    colour = SKY if width == 1 else INK
+    axes.add_patch(Rectangle((x - 0.5, y - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.0))
