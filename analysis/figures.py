@@ -46,9 +46,10 @@ def learning_curves(runs: Mapping[str, Run], *, title: str) -> Figure:
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
         _levels(axes, next(iter(runs.values())).baselines)
-        for (_, curve), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-            axes.plot(curve.sequences, 100 * curve.metric, color=colour, clip_on=False)
-            axes.plot(curve.sequences[-1], 100 * curve.metric[-1], "o", color=colour, markersize=5, clip_on=False)
+        for place, (curve, colour) in enumerate(zip(curves.values(), _colours(len(curves)), strict=True)):
+            # The first run lies on top: it is what the figure is about. The marker is for the last point only.
+            (line,) = axes.plot(curve.sequences, 100 * curve.metric, color=colour, clip_on=False, zorder=3 - place / 10)
+            line.set(marker="o", markersize=5, markevery=[-1])
         axes.set(xlabel="training sequences, all streams together", ylabel="held-out accuracy (%)", ylim=(0, 100))
         axes.set_xlim(0, max(1, *(int(curve.sequences[-1]) for curve in curves.values())))
         axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -117,6 +117,8 @@ class StreamingLearner:
         self._noise: Tensor | None = None
         if sparsifier is not None and sparsifier.explores and credit.explore > 0:
             self._noise = self.flat.new_zeros(credit.block, streams, slots)
+            self._exploring = self.flat.new_ones(streams, 1)
+            self._coin = self.flat.new_ones(streams, 1)
         self._draw_noise()
         self._refresh()
 
@@ -180,6 +182,8 @@ class StreamingLearner:
         self._advance_if_full()
         self.window.cut(self._position, done.unsqueeze(1))
         self._local.masked_fill_(done, 0)
+        if self._noise is not None:
+            self._exploring.copy_(torch.where(done.unsqueeze(1), self._coin, self._exploring))
         if self._memory is not None:
             self._memory.clear(done)
             self._gap.masked_fill_(done.unsqueeze(1), EMPTY)
@@ -188,7 +192,9 @@ class StreamingLearner:
     def step(self, x: Tensor) -> Tensor:
         """One step forward: x ``(streams, d_in)`` -> y ``(streams, d_out)``, valid until the next step. O(slots)."""
         self._advance_if_full()
-        noise = None if self._noise is None else self._noise[self._position - self.window.history]
+        noise = None
+        if self._noise is not None and self.learning:
+            noise = self._noise[self._position - self.window.history] * self._exploring
         y = self.window.step(self._position, x, self._memory, self._keys, self._gap, noise)
         self.window.rings["local"][self._position] = self._local
         self._local.add_(1)
@@ -227,12 +233,15 @@ class StreamingLearner:
         return events
 
     def _triggered(self, events: ReplayEvents | None) -> Tensor:
-        """Steps only when the block replayed more credit than is typical; the gradient is kept until then."""
-        total = events.credit.sum() if events is not None else self.window.rings["loss"].sum()
+        """Steps only when the block replayed more credit (without replay: lost more) than is typical.
+
+        The gradient is kept until then.
+        """
+        total = events.credit.sum() if events is not None else self.window.rings["loss"][self.window.history :].sum()
         due = total > self._typical
-        self._typical.lerp_(total, 1 - TRIGGER_DECAY)
+        self._typical.lerp_(torch.nan_to_num(total), 1 - TRIGGER_DECAY)
         finite = self.optimizer.update(self.flat, self.grad, self._optim, due)
-        self.grad.mul_(torch.where(due, 0.0, 1.0))
+        self.grad.copy_(torch.where(due | ~finite, 0.0, self.grad))
         return finite
 
     def _advance_if_full(self) -> None:
@@ -255,10 +264,14 @@ class StreamingLearner:
         self._gap = torch.where(self._memory.occupied, 0.0, EMPTY).to(self.dtype)
 
     def _draw_noise(self) -> None:
-        """Gumbel noise for every choice of the coming block; none where nothing is learned."""
+        """Gumbel noise for every choice of the coming block, and for each stream whether its next sequence explores.
+
+        Half the sequences do: were it all, recall without noise would meet states it has never learned from.
+        """
         if self._noise is None:
             return
-        self._noise.exponential_(generator=self._generator).log_().mul_(-self.credit.explore)
+        self._noise.exponential_(generator=self._generator).clamp_min_(1e-30).log_().mul_(-self.credit.explore)
+        self._coin.bernoulli_(0.5, generator=self._generator)
 
     def _offer(self, memory: Macrostate) -> None:
         w, k = self.window, self.credit.k_trunc
@@ -362,7 +375,7 @@ class StreamingLearner:
         if self._memory is not None:
             rooms["macrostate"] = self._memory.arrays
         if self._noise is not None:
-            rooms["learner"]["noise"] = self._noise
+            rooms["learner"] |= {"noise": self._noise, "exploring": self._exploring, "coin": self._coin}
         return rooms
 
 

@@ -12,11 +12,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-
 from sabsim.analysis import learning_curves, read_run, recall_map, save
 from sabsim.analysis.figures import _climb, _spread
 from sabsim.analysis.folders import Curve
 from sabsim.analysis.style import PALETTE
+
 from sabsim.errors import ConfigError, RunFolderError, StorageError
 from sabsim.runs import RunDatabase
 from sabsim.tasks import Copying

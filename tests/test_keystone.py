@@ -100,6 +100,8 @@ def streaming(case: Case, *, lr: float = 0.0) -> StreamingLearner:
             sparsify=case.sparsify, stores=case.stores, readout=case.readout,
         ),
         credit=SAB(
+            explore=0.0,
+            negligible=0.0,
             k_top=case.k_top, k_trunc=K_TRUNC, k_att=case.k_att, update_every=case.update_every,
             replays=retention.slots if case.replays is None else case.replays, trigger="clock",
         ),

@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
         verdict = sentence(summaries)
         write_json(out / _MARK, {"finished": True, "verdict": verdict, "runs": summaries})
     console.print(_table(summaries))
-    console.print(verdict, markup=False)
+    console.print(verdict, markup=False, soft_wrap=True)
     for figure in figures:
         console.print(str(figure), markup=False, soft_wrap=True)
     return 0

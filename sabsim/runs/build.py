@@ -56,7 +56,7 @@ def build(config: RunConfig) -> Parts:
         seed=config.run.seed,
         device=config.run.device,
         dtype=DTYPES[config.run.dtype],
-        stagger=bool(config.run.stagger),
+        stagger=config.run.stagger,
     )
     return Parts(config=config, learner=build_learner(config), stream=stream)
 
@@ -108,8 +108,6 @@ def build_credit(config: RunConfig) -> CreditRule:
     kind = CREDIT_RULES[choose("credit", config.learner.credit, CREDIT_RULES)]
     if kind is Immediate:
         return Immediate()
-    if kind.whole_sequences and config.run.stagger:
-        raise ConfigError(f"stagger: credit {kind.name} unrolls whole sequences, which must begin together; leave it out")
     known = {item.name for item in fields(kind)}
     values = {name: value for name, value in vars(config.learner).items() if name in known}
     if "length" in known:

@@ -56,9 +56,8 @@ class RunConfig:
             raise ConfigError("device = 'cuda': this machine or this torch has none; use cpu or auto")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        stagger = self.run.stagger
-        if stagger is None:
-            stagger = not CREDIT_RULES[choose("credit", self.learner.credit, CREDIT_RULES)].whole_sequences
+        rule = CREDIT_RULES[choose("credit", self.learner.credit, CREDIT_RULES)]
+        stagger = self.run.stagger and not rule.whole_sequences
         slots = self.learner.slots
         if slots is None:
             retention = choose("retention", self.learner.retention, RETENTIONS)
@@ -140,7 +139,7 @@ def _group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     hints = get_type_hints(kind)
     values = {name: _as_float(value) if hints[name] in (float, float | None) else value for name, value in data.items()}
     for name, value in values.items():
-        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] not in (bool, bool | None)):
+        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] is not bool):
             raise RunFolderError(f"{where}: {name} = {value!r}: must be {hints[name]}; the file was changed")
     return kind(**values)
 

@@ -95,10 +95,10 @@ class RunOptions:
     """Seed of parameters, training sequences and retention; held-out sequences use their own."""
     streams: Annotated[int, arg(metavar="B")] = 8
     """Sequences met side by side (B)."""
-    stagger: Annotated[bool | None, arg(help_behavior_hint="(default: yes, but not for credit bptt)")] = None
-    """Put the streams out of phase, each by its own number of steps."""
+    stagger: bool = True
+    """Put the streams out of phase, each by its own number of steps (never for credit bptt)."""
     budget: Annotated[int, arg(metavar="SEQUENCES")] = 200_000
-    """Training sequences, rounded up to a multiple of the streams."""
+    """Training sequences, all streams together; the run ends at the first sequence end after it."""
     stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint="(default: never)")] = None
     """Stop before the budget when the held-out metric is this good (accuracy 0..1, or mse)."""
     eval_every: Annotated[int, arg(metavar="SEQUENCES")] = 2_000

@@ -1,0 +1,255 @@
+"""One learner on every device: fixed shapes and no wait for the host where a graph could be captured, and equal numbers."""
+
+import inspect
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sabsim import SAB, SGD, TBPTT, Adam, CreditRule, Immediate, Network, StreamingLearner
+from sabsim.macrostate import Macrostate
+from sabsim.replay import Replay
+from sabsim.retention import Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
+
+STREAMS, D_IN, D_OUT, HIDDEN, SLOTS = 3, 3, 2, 4, 5
+ON_CPU = 'rows.device.type == "cpu"'  # what chooses the shortcut; everything else is common to all devices
+cuda = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One configuration; `network` holds keywords of Network."""
+
+    credit: CreditRule
+    retention: Retention = Recent(slots=SLOTS)
+    network: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join([self.credit.name, self.retention.name, *(str(value) for _, value in self.network)])
+
+    def learner(self, *, lr: float = 0.02, **keywords: Any) -> StreamingLearner:
+        return StreamingLearner(
+            Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, **dict(self.network)), credit=self.credit,
+            retention=self.retention, optimizer=SGD(lr=lr, clip=0.5), streams=STREAMS, seed=2,
+            **({"dtype": torch.float64} | keywords),
+        )  # fmt: skip
+
+
+CASES = [
+    Case(credit=SAB(k_top=3, k_trunc=4, replays=2, explore=0.0)),
+    Case(credit=SAB(k_top=3, k_trunc=4, replays=SLOTS), retention=Novelty(slots=SLOTS), network=(("cell", "gru"),)),
+    Case(
+        credit=SAB(k_top=2, k_trunc=3, k_att=2, update_every=1, negligible=0.5), retention=Relevancy(slots=SLOTS),
+        network=(("cell", "rnn"), ("salience", "mlp"), ("sparsify", "dense")),
+    ),
+    Case(
+        credit=SAB(k_top=2, k_trunc=4, update_every=2, trigger="replay"), retention=Reservoir(slots=SLOTS),
+        network=(("salience", "affine"), ("sparsify", "relu"), ("readout", "weights"), ("stores", "h")),
+    ),
+    Case(
+        credit=SAB(k_top=5, k_trunc=2, replays=1), retention=Surprise(slots=SLOTS),
+        network=(("salience", "tanh"), ("sparsify", "normalised")),
+    ),
+    Case(credit=TBPTT(k_trunc=4, update_every=2)),
+    Case(credit=Immediate()),
+]  # fmt: skip
+
+
+def with_fixed_shapes(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method as it runs on any device but the CPU."""
+    source = textwrap.dedent(inspect.getsource(method))
+    assert ON_CPU in source
+    names: dict[str, Any] = {}
+    exec("from __future__ import annotations\n" + source.replace(ON_CPU, "False"), method.__globals__, names)
+    return names[method.__name__]
+
+
+@pytest.fixture
+def fixed_shapes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    def patch() -> None:
+        monkeypatch.setattr(Macrostate, "_write", with_fixed_shapes(Macrostate._write))
+        monkeypatch.setattr(Replay, "backward", with_fixed_shapes(Replay.backward))
+
+    return patch
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def drive(learner: StreamingLearner, steps: int) -> Iterator[Tensor]:
+    """Steps with resets inside blocks, and signals that are now and then zero; yields the outputs."""
+    like = learner.flat
+    for t in range(steps):
+        learner.reset(torch.tensor([t % 13 == 6, t % 17 == 9, False]).to(like.device))
+        y = learner.step(draw(t, STREAMS, D_IN).to(like))
+        signal = draw(t + 5000, STREAMS, D_OUT).to(like) * (t % 5 > 1)
+        learner.learn(signal, signal.norm(dim=1))
+        yield y
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_fixed_shapes_and_the_shortcut_agree(case: Case, fixed_shapes: Callable[[], None]) -> None:
+    """Outputs, gradient and memory of both branches, in every step of an online run."""
+    histories = []
+    for fixed in (False, True):
+        if fixed:
+            fixed_shapes()
+        learner, history = case.learner(), []
+        for y in drive(learner, 40):
+            state = [y.clone(), learner.grad.clone(), learner.flat.clone()]
+            if case.credit.recalls:
+                memory = learner.macrostate
+                state += [memory.birth.clone(), memory.m * memory.occupied.unsqueeze(2)]
+            history.append(state)
+        histories.append(history)
+        assert learner.updates > 3
+    for ours, theirs in zip(*histories, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+WAITS = {"_local_scalar_dense", "item", "nonzero", "masked_select", "unique", "_unique2", "is_nonzero", "equal"}
+
+
+class Recorder(TorchDispatchMode):
+    """Notes the shapes of every operation's results, and which operations would wait for a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[tuple[str, tuple[int, ...]]] = []
+        self.waits: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        chosen = [i for a in args if isinstance(a, list | tuple) for i in a if isinstance(i, Tensor)]
+        if name in WAITS or (name.startswith("index") and any(i.dtype == torch.bool for i in chosen)):
+            self.waits.add(name)
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor):
+            self.shapes.append((name, tuple(out.shape)))
+        return out
+
+
+def test_the_recorder_sees_a_wait() -> None:
+    x = torch.ones(3)
+    for wait in (lambda: bool(x.sum() > 2), lambda: x[x > 0], lambda: float(x[0]), lambda: x.nonzero()):
+        with Recorder() as seen:
+            wait()
+        assert seen.waits
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_nothing_waits_for_the_host(case: Case, fixed_shapes: Callable[[], None]) -> None:
+    """No value decides what the host does next: no operation that must wait, and the same ones on other data."""
+    fixed_shapes()
+    recorders = []
+    for scale in (1.0, 0.0):
+        learner = case.learner()
+        with Recorder() as seen:
+            for t in range(13):
+                learner.reset(torch.full((STREAMS,), t % 5 == int(scale)))
+                learner.step(scale * torch.ones(STREAMS, D_IN, dtype=torch.float64))
+                learner.learn(scale * torch.ones(STREAMS, D_OUT, dtype=torch.float64))
+        assert not seen.waits
+        recorders.append(seen)
+    assert recorders[0].shapes == recorders[1].shapes
+
+
+# On a CUDA device
+
+
+@contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "a prototype feature"
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=cuda, id=str(case)) for case in CASES])
+def test_cuda_never_waits_for_the_host(case: Case) -> None:
+    learner = case.learner(device="cuda", dtype=torch.float32)
+    done = [torch.full((STREAMS,), t % 5 == 0, device="cuda") for t in range(13)]
+    x, signal = (torch.ones(STREAMS, width, device="cuda") for width in (D_IN, D_OUT))
+    with waiting_is_an_error():
+        for t in range(13):
+            learner.reset(done[t])
+            learner.step(x)
+            learner.learn(signal)
+    learner.check()
+
+
+AGREE = [
+    Case(credit=SAB(k_top=3, k_trunc=2, explore=0.0), network=(("cell", cell), ("salience", salience)))
+    for cell, salience in (("lstm", "dot"), ("gru", "mlp"), ("rnn", "tanh"))
+]
+
+
+def after_100_updates(case: Case, **keywords: Any) -> StreamingLearner:
+    learner = case.learner(lr=0.1, **keywords)
+    for _ in drive(learner, 200):
+        pass
+    learner.check()
+    assert learner.updates == 100
+    return learner
+
+
+def gap(learner: StreamingLearner, other: StreamingLearner) -> float:
+    """Difference of the parameters relative to how far they have come."""
+    a, b = learner.flat.double().cpu(), other.flat.double().cpu()
+    start = StreamingLearner(
+        learner.network, credit=learner.credit, retention=learner.retention, optimizer=learner.optimizer,
+        streams=learner.streams, seed=learner.seed, dtype=torch.float64,
+    ).flat  # fmt: skip
+    return float((a - b).norm() / (a - start).norm())
+
+
+@pytest.mark.parametrize("case", AGREE, ids=str)
+def test_single_and_double_precision_agree(case: Case) -> None:
+    assert gap(after_100_updates(case, dtype=torch.float64), after_100_updates(case, dtype=torch.float32)) < 1e-4
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)], ids=str)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=cuda, id=str(case)) for case in AGREE])
+def test_cuda_agrees_with_the_cpu(case: Case, dtype: torch.dtype, tolerance: float) -> None:
+    cpu, gpu = (after_100_updates(case, dtype=dtype, device=device) for device in ("cpu", "cuda"))
+    assert gpu.flat.device.type == "cuda"
+    assert gap(cpu, gpu) < tolerance
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=cuda, id=str(case)) for case in CASES])
+def test_cuda_repeats_and_restores(case: Case) -> None:
+    first, second = (case.learner(device="cuda") for _ in range(2))
+    for a, b in zip(drive(first, 31), drive(second, 31), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    second.load_state_dict(first.state_dict())
+    for a, b in zip(drive(first, 31), drive(second, 31), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto", pytest.param("cuda", marks=cuda)])
+def test_a_device_is_chosen(device: str) -> None:
+    case = CASES[0]
+    learner = case.learner(device=device)
+    wanted = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    assert learner.flat.device.type == learner.macrostate.m.device.type == wanted
+    assert learner.evaluator().flat.device.type == wanted
+
+
+def test_one_seed_is_one_network_in_any_precision() -> None:
+    single, double = (CASES[0].learner(dtype=dtype) for dtype in (torch.float32, torch.float64))
+    assert torch.equal(single.flat, double.flat.float())
+    assert Adam().state(single.flat)["mean"].dtype == torch.float32

@@ -1,0 +1,179 @@
+"""The optimisers against torch's own, the clip and the schedules against their formulas."""
+
+from collections.abc import Callable
+from math import cos, inf, nan, pi
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sabsim import OPTIMIZERS, SGD, Adam, ConfigError, Optimizer, RMSprop
+
+SIZE, STEPS = 7, 50
+ADAM = {"lr": 0.03, "beta_1": 0.8, "beta_2": 0.97, "eps": 1e-6}
+PAIRS: dict[str, tuple[Optimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = {
+    "adam": (Adam(clip=0.0), lambda p: torch.optim.Adam(p, lr=1e-3)),
+    "adam, all set": (
+        Adam(clip=0.0, **ADAM),
+        lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.8, 0.97), eps=1e-6),
+    ),
+    "rmsprop": (
+        RMSprop(lr=0.02, decay=0.9, eps=1e-5, clip=0.0),
+        lambda p: torch.optim.RMSprop(p, lr=0.02, alpha=0.9, eps=1e-5),
+    ),
+    "sgd": (SGD(lr=0.1, clip=0.0), lambda p: torch.optim.SGD(p, lr=0.1)),
+    "sgd, momentum": (SGD(lr=0.1, momentum=0.9, clip=0.0), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
+}
+EVERY = [Adam(lr=0.1), RMSprop(lr=0.1), SGD(lr=0.1), SGD(lr=0.1, momentum=0.9)]
+
+
+def gradients(steps: int = STEPS) -> Tensor:
+    """Gradients of very different sizes, and one of nothing."""
+    generator = torch.Generator().manual_seed(1)
+    grads = torch.randn(steps, SIZE, generator=generator, dtype=torch.float64)
+    grads *= 10 ** torch.randint(-4, 3, (steps, 1), generator=generator).double()
+    grads[steps // 2] = 0
+    return grads
+
+
+def start() -> Tensor:
+    return torch.linspace(-1, 1, SIZE, dtype=torch.float64)
+
+
+def follow(rule: Optimizer, grads: Tensor) -> Tensor:
+    """The parameters after every update, `(steps, size)`."""
+    flat, path = start(), []
+    state = rule.state(flat)
+    for grad in grads:
+        assert rule.update(flat, grad, state)
+        path.append(flat.clone())
+    assert int(state["updates"]) == len(grads)
+    return torch.stack(path)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_it_is_torch_s(name: str) -> None:
+    mine, theirs = PAIRS[name]
+    parameter, path = nn.Parameter(start()), []
+    optimizer = theirs([parameter])
+    for grad in gradients():
+        parameter.grad = grad.clone()
+        optimizer.step()
+        path.append(parameter.detach().clone())
+    torch.testing.assert_close(follow(mine, gradients()), torch.stack(path), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("clip", [0.1, 1.0, 30.0])
+def test_the_clip_is_torch_s(clip: float) -> None:
+    parameter, clipped = nn.Parameter(start()), []
+    for grad in gradients():
+        parameter.grad = grad.clone()
+        nn.utils.clip_grad_norm_([parameter], clip)
+        clipped.append(parameter.grad.clone())
+    moved = torch.diff(follow(SGD(lr=1.0, clip=clip), gradients()), dim=0, prepend=start().unsqueeze(0))
+    # torch adds 1e-6 to the norm it divides by
+    torch.testing.assert_close(-moved, torch.stack(clipped), rtol=2e-5, atol=1e-12)
+    norms = gradients().norm(dim=1)
+    assert (norms > clip).any()
+    assert (norms < clip).any()
+    torch.testing.assert_close(moved.norm(dim=1), norms.clamp(max=clip), rtol=1e-9, atol=1e-12)
+
+
+def test_no_clip() -> None:
+    flat, rule = start(), SGD(lr=1.0, clip=0.0)
+    rule.update(flat, torch.full_like(flat, 1e6), rule.state(flat))
+    torch.testing.assert_close(flat, start() - 1e6)
+
+
+def test_the_norm_is_that_before_the_clip() -> None:
+    flat, rule = start(), SGD(lr=0.0, clip=0.5)
+    state = rule.state(flat)
+    rule.update(flat, torch.full_like(flat, 2.0), state)
+    assert float(state["norm"]) == pytest.approx(2 * SIZE**0.5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "share"),
+    [
+        ("constant", lambda done: 1.0),
+        ("linear", lambda done: 1 - done),
+        ("cosine", lambda done: (1 + cos(pi * done)) / 2),
+    ],
+)
+def test_the_step_size_follows_its_schedule(schedule: str, share: Callable[[float], float]) -> None:
+    """Update number u, from 1, is made with lr times the schedule's share after u of the `decay_updates`."""
+    decay, lr = 8, 0.5
+    rule = SGD(lr=lr, clip=0.0, schedule=schedule, decay_updates=decay)
+    path = follow(rule, torch.ones(decay + 4, SIZE, dtype=torch.float64))
+    rates = -torch.diff(path, dim=0, prepend=start().unsqueeze(0))
+    expected = torch.tensor([lr * share(min(u / decay, 1)) for u in range(1, decay + 5)], dtype=torch.float64)
+    torch.testing.assert_close(rates, expected.unsqueeze(1).expand_as(rates), rtol=1e-12, atol=1e-12)
+    assert (rates.diff(dim=0) <= 1e-15).all()
+
+
+@pytest.mark.parametrize("rule", EVERY, ids=str)
+def test_an_update_that_is_not_due_changes_nothing(rule: Optimizer) -> None:
+    """Bit for bit: the parameters, the moments and the count; the next one goes on as if it had never been."""
+    grads, waits = gradients(12), [False, True, False, False, True, True, False, True, True, True, False, True]
+    flat = start()
+    state = rule.state(flat)
+    for grad, wait in zip(grads, waits, strict=True):
+        before = [flat.clone(), *(v.clone() for v in state.values())]
+        assert rule.update(flat, grad, state, torch.tensor(not wait))
+        same = [torch.equal(a, b) for a, b in zip(before, [flat, *state.values()], strict=True)]
+        assert all(same) if wait else not same[0] or not grad.any()
+    due = torch.stack([grad for grad, wait in zip(grads, waits, strict=True) if not wait])
+    assert torch.equal(flat, follow(rule, due)[-1])
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+@pytest.mark.parametrize("proceed", [None, True, False])
+@pytest.mark.parametrize("rule", EVERY, ids=str)
+def test_a_gradient_that_is_not_finite_changes_no_parameter(
+    rule: Optimizer, proceed: bool | None, value: float
+) -> None:
+    flat = start()
+    state = rule.state(flat)
+    for grad in gradients(3):
+        rule.update(flat, grad, state)
+    before, bad = flat.clone(), gradients(1)[0]
+    bad[2] = value
+    assert not rule.update(flat, bad, state, None if proceed is None else torch.tensor(proceed))
+    assert torch.equal(flat, before)
+    assert int(state["updates"]) == 3
+    assert all(torch.isfinite(v).all() for v in state.values())
+    rule.update(flat, torch.ones_like(flat), state)
+    assert torch.isfinite(flat).all()
+    assert not torch.equal(flat, before)
+
+
+@pytest.mark.parametrize("rule", EVERY, ids=str)
+def test_single_precision_stays_single(rule: Optimizer) -> None:
+    flat = start().float()
+    state = rule.state(flat)
+    for grad in gradients(20).float():
+        rule.update(flat, grad, state)
+    assert flat.dtype == torch.float32
+    torch.testing.assert_close(flat.double(), follow(rule, gradients(20))[-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Adam(lr=-0.1), "lr = -0.1"),
+        (lambda: SGD(clip=-1.0), "clip = -1.0"),
+        (lambda: SGD(schedule="step"), "schedule = 'step'"),
+        (lambda: RMSprop(schedule="linear"), "decay_updates = 0"),
+        (lambda: SGD(schedule="cosine", decay_updates=-3), "decay_updates = -3"),
+        (lambda: Adam(beta_1=1.0), "beta_1 = 1.0"),
+        (lambda: Adam(beta_2=-0.5), "beta_2 = -0.5"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(make: Callable[[], Optimizer], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_every_optimiser_has_its_name() -> None:
+    assert OPTIMIZERS == {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+    assert all(rule.name == name for name, rule in OPTIMIZERS.items())
