@@ -14,13 +14,21 @@ Recall changes h between two steps (h = h_hat + s) and never the state c that th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 Tape = dict[str, Tensor]
 Views = dict[str, Tensor]
+Place = tuple[Tensor, ...]
+
+
+class Local(NamedTuple):
+    """Local derivatives of some steps: ``joined`` tensors (steps, rows, ...), and views of them for each step."""
+
+    joined: Place
+    steps: list[Place]
 
 
 class Cell(ABC):
@@ -63,20 +71,28 @@ class Cell(ABC):
     def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
         """Buffers for ``steps`` steps of ``rows`` rows, each of shape ``(steps, rows, ...)``."""
 
+    def with_views(self, p: Views) -> Views:
+        """``p`` and the views of it that every step needs: making one costs as much as a small operation."""
+        return {**p, "W_t": p["W"].t(), "W_h": p["W"][:, self.d_in :]}
+
     @abstractmethod
-    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
+    def places(self, tape: Tape) -> list[Place]:
+        """The views of the tape that one step writes, for every step; made once for a tape that stays."""
+
+    @abstractmethod
+    def step(self, p: Views, xh: Tensor, c: Tensor, place: Place, h_hat: Tensor, c_next: Tensor) -> None:
         """One step: reads ``xh`` (rows, d_in+n) and ``c`` (rows, n), writes ``h_hat`` and ``c_next`` (rows, n)."""
 
     @abstractmethod
-    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Local:
         """Local derivatives of steps ``first .. last-1``, all at once. ``xh``, ``c``: the states before each step."""
 
     @abstractmethod
-    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def vjp(self, p: Views, local: Local, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """One step back: credit on (h_hat, c) of step ``t`` (counted from ``first``) -> credit on (h_prev, c_prev)."""
 
     @abstractmethod
-    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
+    def accumulate(self, g: Views, local: Local, xh: Tensor) -> None:
         """Adds the parameter gradient of all steps walked to ``g``; ``xh`` (steps, rows, d_in+n)."""
 
 
@@ -99,43 +115,48 @@ class LSTM(Cell):
             "d_pre": like.new_zeros(steps, rows, 4 * n),
         }
 
-    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
+    def places(self, tape: Tape) -> list[Place]:
         n = self.hidden
-        gates = tape["gates"][t]
-        torch.addmm(p["b"], xh, p["W"].t(), out=gates)
-        gates[:, : 3 * n].sigmoid_()
-        gates[:, 3 * n :].tanh_()
-        o, i, f, g = gates.split(n, dim=1)
+        gates = tape["gates"]
+        parts = (gates, gates[..., : 3 * n], *gates.split(n, dim=2), tape["tanh_c"])
+        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+
+    def step(self, p: Views, xh: Tensor, c: Tensor, place: Place, h_hat: Tensor, c_next: Tensor) -> None:
+        gates, sigmoids, o, i, f, g, tanh_c = place
+        torch.addmm(p["b"], xh, p["W_t"], out=gates)
+        sigmoids.sigmoid_()
+        g.tanh_()
         torch.mul(f, c, out=c_next)
         c_next.addcmul_(i, g)
-        torch.tanh(c_next, out=tape["tanh_c"][t])
-        torch.mul(o, tape["tanh_c"][t], out=h_hat)
+        torch.tanh(c_next, out=tanh_c)
+        torch.mul(o, tanh_c, out=h_hat)
 
-    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Local:
         n = self.hidden
         gates, tanh_c = tape["gates"][first:last], tape["tanh_c"][first:last]
-        o, i, f, g = gates.unflatten(2, (4, n)).unbind(2)
-        slope = gates[..., : 3 * n] * (1 - gates[..., : 3 * n])
-        s_o, s_i, s_f = slope.unflatten(2, (3, n)).unbind(2)
+        o, i, f, g = gates.split(n, dim=2)
+        sigmoids = gates[..., : 3 * n]
+        s_o, s_i, s_f = (sigmoids - sigmoids * sigmoids).split(n, dim=2)
         d_pre = tape["d_pre"][first:last]
-        d_pre4 = d_pre.unflatten(2, (4, n))
-        torch.mul(tanh_c, s_o, out=d_pre4[:, :, 0])
-        torch.mul(g, s_i, out=d_pre4[:, :, 1])
-        torch.mul(c, s_f, out=d_pre4[:, :, 2])
-        torch.mul(i, 1 - g * g, out=d_pre4[:, :, 3])
-        return {"c_of_h": o * (1 - tanh_c * tanh_c), "f": f, "d_pre": d_pre, "d_pre4": d_pre4}
+        by_gate = d_pre.unflatten(2, (4, n))
+        torch.mul(tanh_c, s_o, out=by_gate[:, :, 0])
+        torch.mul(g, s_i, out=by_gate[:, :, 1])
+        torch.mul(c, s_f, out=by_gate[:, :, 2])
+        torch.sub(i, i * g * g, out=by_gate[:, :, 3])
+        c_of_h = o - o * tanh_c * tanh_c
+        parts = (d_pre, by_gate[:, :, 0], by_gate[:, :, 1:], c_of_h, f)
+        return Local((d_pre,), list(zip(*(part.unbind(0) for part in parts), strict=True)))
 
-    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def vjp(self, p: Views, local: Local, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
         assert dc is not None
-        dc = torch.addcmul(dc, dh, local["c_of_h"][t])
-        pre4 = local["d_pre4"][t]
-        pre4[:, 0].mul_(dh)
-        pre4[:, 1:].mul_(dc.unsqueeze(1))
-        dh_prev = local["d_pre"][t] @ p["W"][:, self.d_in :]
-        return dh_prev, dc * local["f"][t]
+        d_pre, d_o, d_ifg, c_of_h, f = local.steps[t]
+        dc = torch.addcmul(dc, dh, c_of_h)
+        d_o.mul_(dh)
+        d_ifg.mul_(dc.unsqueeze(1))
+        return d_pre @ p["W_h"], dc.mul_(f)
 
-    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
-        d_pre = local["d_pre"].flatten(0, 1)
+    def accumulate(self, g: Views, local: Local, xh: Tensor) -> None:
+        d_pre = local.joined[0].flatten(0, 1)
         g["W"].addmm_(d_pre.t(), xh.flatten(0, 1))
         g["b"].add_(d_pre.sum(0))
 
@@ -166,22 +187,26 @@ class GRU(Cell):
             "d_h": like.new_zeros(steps, rows, 3 * n),
         }
 
-    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
+    def places(self, tape: Tape) -> list[Place]:
+        n = self.hidden
+        gates = tape["gates"]
+        parts = (gates[..., : 2 * n], *gates.split(n, dim=2), tape["hidden_n"])
+        return list(zip(*(part.unbind(0) for part in parts), strict=True))
+
+    def step(self, p: Views, xh: Tensor, c: Tensor, place: Place, h_hat: Tensor, c_next: Tensor) -> None:
         n, d = self.hidden, self.d_in
-        x, h = xh[:, :d], xh[:, d:]
-        gates, hidden_n = tape["gates"][t], tape["hidden_n"][t]
-        gates[:, : 2 * n] = torch.addmm(p["b"][: 2 * n], xh, p["W"][: 2 * n].t()).sigmoid_()
-        hidden_n.copy_(torch.addmm(p["b_n"], h, p["W"][2 * n :, d:].t()))
-        r, z, new = gates.split(n, dim=1)
-        input_n = torch.addmm(p["b"][2 * n :], x, p["W"][2 * n :, :d].t())
+        sigmoids, r, z, new, hidden_n = place
+        sigmoids.copy_(torch.addmm(p["b"][: 2 * n], xh, p["W"][: 2 * n].t()).sigmoid_())
+        hidden_n.copy_(torch.addmm(p["b_n"], xh[:, d:], p["W"][2 * n :, d:].t()))
+        input_n = torch.addmm(p["b"][2 * n :], xh[:, :d], p["W"][2 * n :, :d].t())
         new.copy_(input_n.addcmul_(r, hidden_n).tanh_())
         torch.lerp(new, c, z, out=h_hat)
         c_next.copy_(h_hat)
 
-    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Local:
         n = self.hidden
         gates, hidden_n = tape["gates"][first:last], tape["hidden_n"][first:last]
-        r, z, new = gates.unflatten(2, (3, n)).unbind(2)
+        r, z, new = gates.split(n, dim=2)
         d_x, d_h = tape["d_x"][first:last], tape["d_h"][first:last]
         slope_n = (1 - z) * (1 - new * new)
         d_x[..., 2 * n :] = slope_n
@@ -189,17 +214,19 @@ class GRU(Cell):
         d_x[..., n : 2 * n] = (c - new) * z * (1 - z)
         d_h.copy_(d_x)
         d_h[..., 2 * n :].mul_(r)
-        return {"z": z, "d_x": d_x, "d_h": d_h, "d_x3": d_x.unflatten(2, (3, n)), "d_h3": d_h.unflatten(2, (3, n))}
+        parts = (d_x.unflatten(2, (3, n)), d_h.unflatten(2, (3, n)), d_h, z)
+        return Local((d_x, d_h), list(zip(*(part.unbind(0) for part in parts), strict=True)))
 
-    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def vjp(self, p: Views, local: Local, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
         assert dc is not None
+        by_gate_x, by_gate_h, d_h, z = local.steps[t]
         dh = dh + dc
-        local["d_x3"][t].mul_(dh.unsqueeze(1))
-        local["d_h3"][t].mul_(dh.unsqueeze(1))
-        return local["d_h"][t] @ p["W"][:, self.d_in :], dh * local["z"][t]
+        by_gate_x.mul_(dh.unsqueeze(1))
+        by_gate_h.mul_(dh.unsqueeze(1))
+        return d_h @ p["W_h"], dh * z
 
-    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
-        d_x, d_h = local["d_x"].flatten(0, 1), local["d_h"].flatten(0, 1)
+    def accumulate(self, g: Views, local: Local, xh: Tensor) -> None:
+        d_x, d_h = (part.flatten(0, 1) for part in local.joined)
         rows = xh.flatten(0, 1)
         g["W"][:, : self.d_in].addmm_(d_x.t(), rows[:, : self.d_in])
         g["W"][:, self.d_in :].addmm_(d_h.t(), rows[:, self.d_in :])
@@ -218,22 +245,24 @@ class RNN(Cell):
         n = self.hidden
         return {"h_hat": like.new_zeros(steps, rows, n), "d_pre": like.new_zeros(steps, rows, n)}
 
-    def step(self, p: Views, xh: Tensor, c: Tensor, tape: Tape, t: int, h_hat: Tensor, c_next: Tensor) -> None:
-        torch.tanh(torch.addmm(p["b"], xh, p["W"].t()), out=h_hat)
-        tape["h_hat"][t].copy_(h_hat)
+    def places(self, tape: Tape) -> list[Place]:
+        return [(row,) for row in tape["h_hat"].unbind(0)]
 
-    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Tape:
+    def step(self, p: Views, xh: Tensor, c: Tensor, place: Place, h_hat: Tensor, c_next: Tensor) -> None:
+        torch.tanh(torch.addmm(p["b"], xh, p["W_t"]), out=h_hat)
+        place[0].copy_(h_hat)
+
+    def prepare(self, tape: Tape, xh: Tensor, c: Tensor, first: int, last: int) -> Local:
         h_hat, d_pre = tape["h_hat"][first:last], tape["d_pre"][first:last]
         d_pre.copy_(1 - h_hat * h_hat)
-        return {"d_pre": d_pre}
+        return Local((d_pre,), [(row,) for row in d_pre.unbind(0)])
 
-    def vjp(self, p: Views, local: Tape, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        d_pre = local["d_pre"][t]
-        d_pre.mul_(dh)
-        return d_pre @ p["W"][:, self.d_in :], dc
+    def vjp(self, p: Views, local: Local, t: int, dh: Tensor, dc: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        d_pre = local.steps[t][0].mul_(dh)
+        return d_pre @ p["W_h"], dc
 
-    def accumulate(self, g: Views, local: Tape, xh: Tensor) -> None:
-        d_pre = local["d_pre"].flatten(0, 1)
+    def accumulate(self, g: Views, local: Local, xh: Tensor) -> None:
+        d_pre = local.joined[0].flatten(0, 1)
         g["W"].addmm_(d_pre.t(), xh.flatten(0, 1))
         g["b"].add_(d_pre.sum(0))
 

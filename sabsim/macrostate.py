@@ -52,7 +52,7 @@ class Macrostate:
             "length": torch.full((rows,), k_trunc, **long),
             "stamp": torch.full((rows,), -1, **long),
             "score": torch.full((rows,), -torch.inf, dtype=torch.float64, device=like.device),
-            "occupied": torch.zeros(rows, dtype=torch.bool, device=like.device),
+            "empty": torch.ones(rows, dtype=torch.bool, device=like.device),
             "refused": torch.zeros((), **long),
         }
         self.base = torch.arange(streams, **long).unsqueeze(1) * (slots + 1)
@@ -69,7 +69,7 @@ class Macrostate:
     @property
     def occupied(self) -> Tensor:
         """Which slots can be read, ``(streams, slots)`` bool."""
-        return self._slots("occupied")
+        return ~self._slots("empty")
 
     @property
     def birth(self) -> Tensor:
@@ -87,7 +87,7 @@ class Macrostate:
 
     def clear(self, done: Tensor) -> None:
         """Makes every slot of the streams in ``done`` (B,) unreadable; contents stay for credit still under way."""
-        self.occupied.logical_and_(~done.unsqueeze(1))
+        self._slots("empty").logical_or_(done.unsqueeze(1))
         self._slots("score").masked_fill_(done.unsqueeze(1), -torch.inf)
 
     def accrue(self, weight: Tensor, young_after: int) -> None:
@@ -127,7 +127,7 @@ class Macrostate:
         for name in ("m", "segment", "c", "length", "birth", "score"):
             values = getattr(offer, name).flatten(0, 1).index_select(0, source)
             self.arrays["stamp" if name == "birth" else name].index_copy_(0, rows, values)
-        self.arrays["occupied"].index_copy_(0, rows, flags)
+        self.arrays["empty"].index_copy_(0, rows, ~flags)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every array, by name."""

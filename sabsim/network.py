@@ -84,6 +84,7 @@ class Parameters:
         self.grad = torch.zeros_like(self.flat)
         self.value = self._views(self.flat)
         self.gradient = self._views(self.grad)
+        self.value["cell"] = self.cell.with_views(self.value["cell"])
 
     def _views(self, flat: Tensor) -> dict[str, Views]:
         views: dict[str, Views] = {}

@@ -77,6 +77,7 @@ class Replay:
         p, cell, k = self.parameters, self.parameters.cell, self.k_trunc
         value, count, d = p.value["cell"], rows.numel(), p.network.d_in
         tape = {name: buffer[:, :count] for name, buffer in self.tape.items()}
+        places = cell.places(tape)
         xh, c, h_hat = self.xh[:, :count], self.c[:, :count], self.h_hat[:count]
         xh.copy_(memory.arrays["segment"].index_select(0, rows).transpose(0, 1))
         c[0] = memory.arrays["c"].index_select(0, rows)
@@ -89,7 +90,7 @@ class Replay:
                 xh[t, :, d:].add_(h_hat)
                 xh[t, :, d:].mul_(keep[t])
                 c[t].mul_(keep[t])
-            cell.step(value, xh[t], c[t], tape, t, h_hat, c[t + 1])
+            cell.step(value, xh[t], c[t], places[t], h_hat, c[t + 1])
         local = cell.prepare(tape, xh, c[:k], 0, k)
         dh, dc = credit, torch.zeros_like(c[0]) if cell.has_c else None
         for t in range(k - 1, -1, -1):

@@ -1,7 +1,8 @@
 """Sparsifiers: from salience a to recall weights a_tilde, at most ``k_top`` of them non-zero, and their VJPs (paper eq. 2).
 
 A sparsifier returns the K slots it reads, sorted by falling salience (with noise: by falling noisy salience), and their
-weights: K = k_top, or every slot for ``dense``. Empty slots arrive with the score ``EMPTY`` and always get weight 0 and no credit.
+weights: K = k_top, or every slot for ``dense``. Empty slots arrive with the score ``EMPTY`` and always get weight 0 and
+no credit.
 
 Shapes: a ``(B, S)``, slot and weight ``(B, K)``.
 """
@@ -71,7 +72,8 @@ def _softmax_vjp(dw: Tensor, weight: Tensor) -> Tensor:
 class Softmax(Sparsifier):
     """Softmax over exactly the k_top most salient microstates: the default, bounded whatever the scores.
 
-    With Gumbel noise of scale 1 the k_top are a sample without replacement from the softmax over all slots (Kool et al. 2019, arXiv
+    With Gumbel noise of scale 1 the k_top are a sample without replacement from the softmax over all slots (Kool et al.
+    2019, arXiv
     1903.06059): a microstate that scores low is still read now and then, and can earn credit.
     """
 

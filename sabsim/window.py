@@ -70,6 +70,7 @@ class Window:
             "local": torch.zeros(length, streams, dtype=torch.int64, device=like.device),
         }
         self.tape = parameters.cell.tape(length, streams, like)
+        self._places = parameters.cell.places(self.tape)
         self.trace: Trace = {}
         if sparsifier is not None and parameters.salience is not None:
             reads = sparsifier.reads
@@ -87,7 +88,19 @@ class Window:
         # Steps before the first one never happened: no credit may reach them, and the first state is zero.
         self.rings["keep"][: history + 1] = 0
         self.y = zeros(streams, network.d_out)
+        self._readout_t = parameters.value["readout"]["W"].t()
+        self._at = [self._views(position) for position in range(length + 1)]
         self.origin = 0  # global step of ring position 0, set by the learner before each backward pass
+
+    def _views(self, position: int) -> dict[str, Tensor]:
+        """The rings' rows at one position, and parts of them: made once, since a view costs as much as an operation."""
+        at = {name: ring[position] for name, ring in self.rings.items() if position < ring.shape[0]}
+        at |= {"x": at["xh"][:, : self.d_in], "h_prev": at["xh"][:, self.d_in :]}
+        if "readout" in at:
+            at |= {"h": at["readout"][:, : self.n], "second": at["readout"][:, self.n :]}
+        if "m" in at:
+            at |= {"m_flat": at["m"].view(-1, self.n), "s_row": at["s"].unsqueeze(1), "stamp_flat": at["stamp"].view(-1)}
+        return at
 
     def step(
         self,
@@ -103,49 +116,47 @@ class Window:
         ``keys``: the memory's keys for this block; ``gap`` (B, S): 0 where a slot can be read, ``EMPTY`` elsewhere;
         ``noise`` (B, S): added to the scores for the choice of what is read.
         """
-        p, r = self.parameters, self.rings
-        xh, h_hat, out = r["xh"][position], r["h_hat"][position], r["readout"][position]
-        xh[:, : self.d_in] = x
-        p.cell.step(p.value["cell"], xh, r["c"][position], self.tape, position, h_hat, r["c"][position + 1])
-        h = out[:, : self.n]
+        p, here, after = self.parameters, self._at[position], self._at[position + 1]
+        h_hat, h = here["h_hat"], here["h"]
+        here["x"].copy_(x)
+        p.cell.step(p.value["cell"], here["xh"], here["c"], self._places[position], h_hat, after["c"])
         if memory is not None:
             s = self._recall(position, h_hat, memory, keys, gap, noise)
             torch.add(h_hat, s, out=h)
         else:
             h.copy_(h_hat)
-        r["xh"][position + 1][:, self.d_in :] = h
-        torch.addmm(p.value["readout"]["b"], out, p.value["readout"]["W"].t(), out=self.y)
+        after["h_prev"].copy_(h)
+        torch.addmm(p.value["readout"]["b"], here["readout"], self._readout_t, out=self.y)
         return self.y
 
     def _recall(
         self, position: int, h_hat: Tensor, memory: Macrostate, keys: Tensor, gap: Tensor, noise: Tensor | None
     ) -> Tensor:
-        p, r = self.parameters, self.rings
+        p, here = self.parameters, self._at[position]
         assert p.salience is not None
         assert self.sparsifier is not None
         a = p.salience.score(p.value["salience"], keys, h_hat, self.trace, position)
         recall = self.sparsifier.forward(a.add_(gap), noise)
         rows = memory.rows(recall.slot).flatten()
-        m, s = r["m"][position], r["s"][position]
-        torch.index_select(memory.arrays["m"], 0, rows, out=m.view(-1, self.n))
-        torch.bmm(recall.weight.unsqueeze(1), m, out=s.unsqueeze(1))
-        r["index"][position] = recall.slot
-        r["weight"][position] = recall.weight
-        r["scale"][position] = recall.scale
-        stamp, occupied = (memory.arrays[name].index_select(0, rows) for name in ("stamp", "occupied"))
-        r["stamp"][position] = torch.where(occupied, stamp, -1).view_as(recall.slot)
-        second = r["readout"][position][:, self.n :]
+        torch.index_select(memory.arrays["m"], 0, rows, out=here["m_flat"])
+        torch.bmm(recall.weight.unsqueeze(1), here["m"], out=here["s_row"])
+        here["index"].copy_(recall.slot)
+        here["weight"].copy_(recall.weight)
+        here["scale"].copy_(recall.scale)
+        torch.index_select(memory.arrays["stamp"], 0, rows, out=here["stamp_flat"])
+        here["stamp_flat"].masked_fill_(memory.arrays["empty"].index_select(0, rows), -1)
+        s = here["s"]
         if self.reads_weights:
-            second.zero_().scatter_(1, recall.slot, recall.weight)
+            here["second"].zero_().scatter_(1, recall.slot, recall.weight)
         else:
-            second.copy_(s)
+            here["second"].copy_(s)
         return s
 
     def cut(self, position: int, done: Tensor) -> None:
         """Zeroes h and c before ``position`` in the streams ``done`` (B, 1), and cuts the chain there."""
-        self.rings["keep"][position].masked_fill_(done, 0.0)
-        self.rings["xh"][position][:, self.d_in :].masked_fill_(done, 0.0)
-        self.rings["c"][position].masked_fill_(done, 0.0)
+        here = self._at[position]
+        for name in ("keep", "h_prev", "c"):
+            here[name].masked_fill_(done, 0.0)
 
     def backward(self, memory: Macrostate | None) -> Credits | None:
         """The VJP of the chain for the block's learning signals: adds to the gradient, returns the microstates' credits.

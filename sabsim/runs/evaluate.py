@@ -63,7 +63,8 @@ def held_out(
     for done in range(rounds + 1):
         for _ in range(task.length):
             step = stream.next()
-            player.reset(step.first)
+            if stream.begins:
+                player.reset(step.first)
             score = stream.score(player.step(step.x), step)
             player.learn(score.dL_dy, score.loss)
             counts, row = ended < rounds, ended.clamp(max=rounds - 1)

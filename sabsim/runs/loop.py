@@ -136,7 +136,8 @@ class Loop:
         wants_reads = recorder.wants_reads
         for _ in range(min(recorder.buffers.capacity, to_boundary)):
             step = stream.next()
-            learner.reset(step.first)
+            if stream.begins:
+                learner.reset(step.first)
             score = stream.score(learner.step(step.x), step)
             events = learner.learn(score.dL_dy, score.loss)
             recorder.take(step, score, learner.read if wants_reads else None, events)

@@ -197,6 +197,11 @@ class TaskStream(ABC):
             self.sequences.add_(ended)
         return self._step
 
+    @property
+    def begins(self) -> bool:
+        """Whether any stream begins a sequence at the last step given; known without asking the device."""
+        return bool(self._ending[(self.clock - 1) % self.length])
+
     @abstractmethod
     def score(self, y: Tensor, step: TaskStep) -> Score:
         """Loss, explicit gradient and metric of the output `y`, `(streams, d_out)`, at `step`."""
