@@ -67,6 +67,8 @@ class StreamingLearner:
     ) -> None:
         if streams < 1:
             raise ConfigError(f"streams = {streams}: must be at least 1")
+        if dtype not in (torch.float32, torch.float64):
+            raise ConfigError(f"dtype = {dtype}: must be torch.float32 or torch.float64")
         if credit.recalls and retention.slots < credit.k_top:
             raise ConfigError(f"slots = {retention.slots}: must be at least k_top = {credit.k_top}")
         if credit.replays > retention.slots:
@@ -112,6 +114,7 @@ class StreamingLearner:
         self._position = self.window.history
         self._local = torch.zeros(streams, dtype=torch.int64, device=self.device)
         self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._always = torch.ones((), dtype=torch.bool, device=self.device)
         self._typical = self.flat.new_zeros(())
         self.clock = 0
         self._noise: Tensor | None = None
@@ -190,7 +193,12 @@ class StreamingLearner:
 
     @torch.no_grad()
     def step(self, x: Tensor) -> Tensor:
-        """One step forward: x ``(streams, d_in)`` -> y ``(streams, d_out)``, valid until the next step. O(slots)."""
+        """One step forward: x ``(streams, d_in)`` -> y ``(streams, d_out)``, valid until the next step. O(slots).
+
+        Raises ConfigError: for an input of another shape.
+        """
+        if x.shape != (self.streams, self.network.d_in):
+            raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {self.streams, self.network.d_in}")
         self._advance_if_full()
         noise = None
         if self._noise is not None and self.learning:
@@ -209,12 +217,19 @@ class StreamingLearner:
         Args: ``dL_dy`` (streams, d_out), the gradient of the total loss with respect to y; ``loss`` (streams,), its
         value or the TD error, for events and for retention by surprise (default: the norm of ``dL_dy``).
         Returns the replays of the update, or None where none was due or nothing can replay.
+        Raises ConfigError: for a signal of another shape.
         """
+        if dL_dy.shape != (self.streams, self.network.d_out):
+            shape = tuple(dL_dy.shape)
+            raise ConfigError(f"dL_dy has shape {shape}: must be (streams, d_out) = {self.streams, self.network.d_out}")
         position = self._position - 1
         self.window.rings["signal"][position] = dL_dy
         error = torch.linalg.vector_norm(dL_dy, dim=1) if loss is None else loss
         self.window.rings["loss"][position] = error
-        if not self.learning or self._position < self.window.history + self.window.block:
+        if self._position < self.window.history + self.window.block:
+            return None
+        if not self.learning:
+            self._watch(self._always)
             return None
         return self._update()
 
@@ -339,7 +354,7 @@ class StreamingLearner:
             credit=self.credit,
             retention=self.retention,
             optimizer=self.optimizer,
-            streams=streams or self.streams,
+            streams=self.streams if streams is None else streams,
             seed=seed,
             device=self.device,
             dtype=self.dtype,
@@ -358,7 +373,14 @@ class StreamingLearner:
         return state | {"generator": self._generator.get_state(), "clock": self.clock, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what ``state_dict`` returned, exactly."""
+        """Restores what ``state_dict`` returned, exactly.
+
+        Raises ConfigError: if it is of a learner of other sizes. KeyError: if something is missing.
+        """
+        for name, mine in self.state_dict().items():
+            if isinstance(mine, Tensor) and mine.shape != state[name].shape:
+                there, here = tuple(state[name].shape), tuple(mine.shape)
+                raise ConfigError(f"state of another learner: {name} has shape {there}, here {here}")
         self.flat.copy_(state["flat"])
         self.grad.copy_(state["grad"])
         for room, arrays in self._rooms().items():
@@ -383,7 +405,10 @@ def choose_device(device: str | torch.device) -> torch.device:
     """"auto" is CUDA where there is one. Raises ConfigError for CUDA where there is none."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = torch.device(device)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device = {device!r}: must be cpu, cuda or auto") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device = {str(device)!r}: no CUDA device here; use cpu or auto")
     return chosen

@@ -103,7 +103,7 @@ class Macrostate:
         """
         safe_after = now - retention.protected * k_att
         old = torch.where(self.occupied, self._shield("stamp", safe_after), -torch.inf)
-        by_age = self._slots("stamp").argsort(dim=1, descending=True, stable=True)
+        by_age = self.birth.argsort(dim=1, descending=True, stable=True)
         lowest = by_age.gather(1, old.gather(1, by_age).argsort(dim=1, stable=True))
         newcomers = torch.where(
             torch.isfinite(offer.score) & (offer.birth > safe_after), torch.inf, offer.score

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import pi
-from typing import ClassVar, Literal
+from math import inf, pi
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,15 +18,16 @@ from torch import Tensor
 from .errors import ConfigError
 
 OptimState = dict[str, Tensor]
-Schedule = Literal["constant", "linear", "cosine"]
+Schedule = Literal["constant", "rsqrt", "linear", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
     """Common settings.
 
-    ``lr``: step size. ``clip``: greatest global norm of the gradient (0: no clip). ``schedule``: the step size falls from
-    ``lr`` to 0 over ``decay_updates`` updates, linearly or as a half cosine; ``constant`` leaves it.
+    ``lr``: step size. ``clip``: greatest global norm of the gradient (0: no clip). ``schedule``: ``rsqrt`` lets the step
+    size fall as lr / sqrt(1 + updates / ``decay_updates``), which needs no end and suits an endless stream; with ``linear``
+    and ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it.
 
     Raises ConfigError: for a setting out of range.
     """
@@ -39,12 +40,12 @@ class Optimizer(ABC):
     decay_updates: int = 0
 
     def __post_init__(self) -> None:
-        if self.lr < 0:
+        if not 0 <= self.lr < inf:
             raise ConfigError(f"lr = {self.lr}: must be 0 or more")
-        if self.clip < 0:
+        if not 0 <= self.clip < inf:
             raise ConfigError(f"clip = {self.clip}: must be 0 (off) or more")
-        if self.schedule not in ("constant", "linear", "cosine"):
-            raise ConfigError(f"schedule = {self.schedule!r}: must be one of constant, linear, cosine")
+        if self.schedule not in get_args(Schedule):
+            raise ConfigError(f"schedule = {self.schedule!r}: must be one of {', '.join(get_args(Schedule))}")
         if self.schedule != "constant" and self.decay_updates < 1:
             raise ConfigError(f"decay_updates = {self.decay_updates}: schedule {self.schedule} needs at least 1")
 
@@ -74,6 +75,8 @@ class Optimizer(ABC):
     def _rate(self, updates: Tensor, flat: Tensor) -> Tensor:
         if self.schedule == "constant":
             return torch.full((), self.lr, dtype=flat.dtype, device=flat.device)
+        if self.schedule == "rsqrt":
+            return (self.lr / torch.sqrt(1 + updates / self.decay_updates)).to(flat.dtype)
         left = 1 - (updates / self.decay_updates).clamp(max=1.0)
         shape = left if self.schedule == "linear" else 0.5 - 0.5 * torch.cos(pi * left)
         return (self.lr * shape).to(flat.dtype)
@@ -117,6 +120,11 @@ class RMSprop(Optimizer):
     decay: float = 0.99
     eps: float = 1e-8
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"decay = {self.decay}: must be in [0, 1)")
+
     def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
         state["square"].mul_(self.decay).addcmul_(grad, grad, value=1 - self.decay)
         return rate * grad / (state["square"].sqrt() + self.eps)
@@ -129,6 +137,11 @@ class SGD(Optimizer):
     name: ClassVar[str] = "sgd"
     moments: ClassVar[tuple[str, ...]] = ("velocity",)
     momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"momentum = {self.momentum}: must be in [0, 1)")
 
     def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
         state["velocity"].mul_(self.momentum).add_(grad)

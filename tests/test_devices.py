@@ -20,6 +20,7 @@ from sabsim.retention import Novelty, Recent, Relevancy, Reservoir, Retention, S
 
 STREAMS, D_IN, D_OUT, HIDDEN, SLOTS = 3, 3, 2, 4, 5
 ON_CPU = 'rows.device.type == "cpu"'  # what chooses the shortcut; everything else is common to all devices
+RECENT = Recent(slots=SLOTS)
 cuda = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
@@ -28,7 +29,7 @@ class Case:
     """One configuration; `network` holds keywords of Network."""
 
     credit: CreditRule
-    retention: Retention = Recent(slots=SLOTS)
+    retention: Retention = RECENT
     network: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
@@ -43,8 +44,11 @@ class Case:
 
 
 CASES = [
-    Case(credit=SAB(k_top=3, k_trunc=4, replays=2, explore=0.0)),
-    Case(credit=SAB(k_top=3, k_trunc=4, replays=SLOTS), retention=Novelty(slots=SLOTS), network=(("cell", "gru"),)),
+    Case(credit=SAB(k_top=3, k_trunc=4, replays=2, explore=0.0, negligible=0.0)),
+    Case(
+        credit=SAB(k_top=3, k_trunc=4, replays=SLOTS, explore=1.0), retention=Novelty(slots=SLOTS),
+        network=(("cell", "gru"),),
+    ),
     Case(
         credit=SAB(k_top=2, k_trunc=3, k_att=2, update_every=1, negligible=0.5), retention=Relevancy(slots=SLOTS),
         network=(("cell", "rnn"), ("salience", "mlp"), ("sparsify", "dense")),
@@ -193,7 +197,7 @@ def test_cuda_never_waits_for_the_host(case: Case) -> None:
 
 
 AGREE = [
-    Case(credit=SAB(k_top=3, k_trunc=2, explore=0.0), network=(("cell", cell), ("salience", salience)))
+    Case(credit=SAB(k_top=3, k_trunc=2, explore=0.0, negligible=0.0), network=(("cell", cell), ("salience", salience)))
     for cell, salience in (("lstm", "dot"), ("gru", "mlp"), ("rnn", "tanh"))
 ]
 

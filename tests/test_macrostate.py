@@ -41,9 +41,7 @@ def best(held: list[Kept], offered: list[Kept], slots: int, safe_after: int) -> 
     return safe + rest[: slots - len(safe)]
 
 
-SCORES = st.lists(
-    st.one_of(st.just(-float("inf")), st.integers(0, 3).map(float)), min_size=2 * BLOCK, max_size=2 * BLOCK
-)
+SCORES = st.lists(st.one_of(st.just(-float("inf")), st.integers(0, 3).map(float)), min_size=2 * BLOCK, max_size=2 * BLOCK)
 BLOCKS = st.lists(st.tuples(SCORES, st.frozensets(st.integers(0, 5), max_size=1)), min_size=1, max_size=6)
 
 

@@ -24,6 +24,8 @@ class BPTT(TBPTT):
     def __post_init__(self) -> None:
         if self.length is None:
             raise ConfigError("credit = 'bptt' needs the sequence's length: an endless stream cannot be unrolled")
+        if self.length < 1:
+            raise ConfigError(f"length = {self.length}: must be at least 1")
         object.__setattr__(self, "k_trunc", self.length)
         object.__setattr__(self, "update_every", self.length)
         CreditRule.__post_init__(self)

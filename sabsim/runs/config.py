@@ -19,6 +19,8 @@ FORMAT = 1
 """Version of the run folder. Another number means that files or their meaning have changed."""
 
 _DEFAULT_SLOTS = 32
+_RSQRT_UPDATES = 20_000
+"""The rsqrt schedule's default: the step size is at 71 % by then, about when copying at T = 100 is being solved."""
 _GroupT = TypeVar("_GroupT")
 
 
@@ -64,7 +66,8 @@ class RunConfig:
             slots = self.slots_for_all() if retention == "all" else _DEFAULT_SLOTS
         decay = self.optimizer.decay_updates
         if decay is None and self.optimizer.lr_schedule != "constant":
-            decay = self._updates_of_budget()
+            rsqrt = self.optimizer.lr_schedule == "rsqrt"
+            decay = _RSQRT_UPDATES if rsqrt else self._updates_of_budget()
         return replace(
             self,
             learner=replace(self.learner, slots=slots),

@@ -73,10 +73,12 @@ class OptimizerOptions:
     """Learning rate, per update."""
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
-    lr_schedule: _Text = "constant"
-    """How the learning rate falls: constant (not at all), linear or cosine (to 0)."""
-    decay_updates: Annotated[int | None, arg(metavar="UPDATES", help_behavior_hint="(default: those of the budget)")] = None
-    """Updates until a linear or cosine schedule reaches 0."""
+    lr_schedule: _Text = "rsqrt"
+    """How the learning rate falls: rsqrt (as 1/sqrt(1 + updates/D)), linear or cosine (to 0), constant (not at all)."""
+    decay_updates: Annotated[
+        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: rsqrt 20000, else those of the budget)")
+    ] = None
+    """D of rsqrt; updates until linear or cosine reaches 0."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""
     beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None

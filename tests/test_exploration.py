@@ -1,0 +1,209 @@
+"""Gumbel noise in the choice of what is recalled: its gradient, its frequencies, and who does not explore."""
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sabsim import SAB, SGD, Network, StreamingLearner
+from sabsim.reference import ReferenceLearner
+from sabsim.retention import Novelty, Recent, Relevancy, Retention
+
+STREAMS, D_IN, D_OUT, HIDDEN, SLOTS, K_TRUNC, K_TOP = 3, 3, 2, 4, 6, 3, 2
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def learner_of(
+    *, explore: float, retention: Retention | None = None, update_every: int = K_TRUNC, seed: int = 3, **network: str
+) -> StreamingLearner:
+    """A learner whose parameters never change."""
+    learner = StreamingLearner(
+        Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, **network),
+        credit=SAB(
+            k_top=K_TOP, k_trunc=K_TRUNC, replays=SLOTS, explore=explore, negligible=0.0, update_every=update_every
+        ),
+        retention=retention or Recent(slots=SLOTS), optimizer=SGD(lr=0.0), streams=STREAMS, seed=seed, dtype=torch.float64,
+    )  # fmt: skip
+    learner.flat.copy_(0.5 * draw(2, *learner.flat.shape))
+    return learner
+
+
+class Told(ReferenceLearner):
+    """The oracle that is shown the drawn microstates only, and told apart from that what memory held in the block."""
+
+    held: set[tuple[int, int]]
+
+    def _remembered(self) -> set[tuple[int, int]]:
+        return self.held
+
+
+@pytest.mark.parametrize("update_every", [K_TRUNC, 1])
+@pytest.mark.parametrize(
+    ("retention", "network"),
+    [
+        (Recent(slots=SLOTS), {}),
+        (Novelty(slots=SLOTS), {"cell": "gru", "salience": "mlp"}),
+        (Relevancy(slots=SLOTS), {"cell": "rnn", "salience": "tanh", "stores": "h"}),
+        (Recent(slots=SLOTS), {"salience": "affine", "readout": "weights"}),
+    ],
+    ids=["lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
+)
+def test_the_gradient_with_noise_is_the_oracle_s(retention: Retention, network: dict[str, str], update_every: int) -> None:
+    """The softmax over the drawn is the softmax of one who holds nothing else: the noise has no part in the gradient."""
+    learner = learner_of(explore=1.0, retention=retention, update_every=update_every, **network)
+    variants = {"salience": "dot", "readout": "summary"} | network
+    oracle = Told(
+        learner.parameters, streams=STREAMS, k_top=K_TOP, k_trunc=K_TRUNC, update_every=update_every, slots=SLOTS,
+        **variants,
+    )  # fmt: skip
+    odd = 0
+    for t in range(27):
+        done = torch.tensor([t in (7, 16), t in (9, 10), False])
+        for side in (learner, oracle):
+            side.reset(done)
+        birth = learner.macrostate.birth
+        if t % update_every == 0:
+            oracle.held = set()
+        oracle.held |= {(b, i) for b, births in enumerate(birth.tolist()) for i in births if i >= 0}
+        y, read = learner.step(2 * draw(t, STREAMS, D_IN)), learner.read
+        assert read is not None
+        odd += int((read.weight[:, 0] < read.weight[:, 1]).sum())  # the first draw was not the more salient
+        drawn = torch.full_like(birth, -1).scatter(1, read.slot, read.source_step)
+        torch.testing.assert_close(y, oracle.step(2 * draw(t, STREAMS, D_IN), drawn), rtol=1e-12, atol=1e-12)
+        signal = draw(t + 500, STREAMS, D_OUT)
+        learner.learn(signal)
+        expected = oracle.learn(signal)
+        for name, gradient in (expected or {}).items():
+            if name == "salience.w_h":  # zero in theory: the query's term cancels
+                assert learner.grads[name].abs().max() < 1e-12
+                continue
+            error = (learner.grads[name] - gradient).abs().max()
+            assert error < 1e-9 * max(float(gradient.abs().max()), 1e-3), name
+    assert odd > 10
+
+
+# What is drawn
+
+
+def crowd(
+    explore: float, *, streams: int = 3000, sharpness: float = 1.0, k_top: int = K_TOP, begin: bool = False
+) -> tuple[StreamingLearner, Tensor]:
+    """Many streams after a block of equal steps and one recall, and their common scores ``(slots,)`` at that recall."""
+    learner = StreamingLearner(
+        Network(d_in=1, d_out=HIDDEN, hidden=HIDDEN),
+        credit=SAB(k_top=k_top, k_trunc=4, explore=explore), retention=Recent(slots=4), optimizer=SGD(lr=0.0),
+        streams=streams, seed=1, dtype=torch.float64,
+    )  # fmt: skip
+    learner.flat.copy_(draw(4, *learner.flat.shape))
+    p, eye = learner.parameters, torch.eye(HIDDEN, dtype=torch.float64)
+    for name, value in {"readout.W_h": eye, "readout.W_s": -eye, "readout.b": 0 * eye[0]}.items():
+        p[name].copy_(value)  # y = h - s = h_hat
+    p["salience.W_q"].mul_(sharpness)
+    for t in range(5):
+        if begin and t == 0:
+            learner.reset(torch.ones(streams, dtype=torch.bool))
+        h_hat = learner.step(draw(t, 1, 1).expand(streams, 1))
+        learner.learn(torch.zeros_like(h_hat))
+    m = learner.macrostate.m
+    torch.testing.assert_close(m, m[:1].expand_as(m), rtol=1e-12, atol=1e-12)
+    scores = (m[0] @ p["salience.W_k"].T) @ (p["salience.W_q"] @ h_hat[0]) / HIDDEN**0.5
+    return learner, scores
+
+
+def assert_drawn_from(found: Tensor, expected: Tensor) -> None:
+    """Chi-square test of the counts of the outcomes, coded 0 .. n-1, against their probabilities."""
+    counts = torch.bincount(found.flatten(), minlength=len(expected)).double()
+    assert (counts[expected == 0] == 0).all()
+    counts, wanted = counts[expected > 0], expected[expected > 0] * found.numel()
+    assert wanted.min() > 5, "too few for the test"
+    statistic = ((counts - wanted) ** 2 / wanted).sum()
+    degrees = torch.tensor((len(wanted) - 1) / 2, dtype=torch.float64)
+    assert torch.special.gammaincc(degrees, statistic / 2) > 1e-3, f"chi-square {statistic:.1f}"
+
+
+def two_draws(p: Tensor) -> Tensor:
+    """Probability of drawing i and then j without replacement, ``(slots * slots,)``."""
+    return (p[:, None] * p[None, :] / (1 - p[:, None])).fill_diagonal_(0).flatten()
+
+
+@pytest.mark.parametrize("explore", [0.5, 1.0, 2.0])
+def test_draws_are_a_sample_without_replacement_from_the_softmax(explore: float) -> None:
+    """At 1 the softmax of the scores; another scale is a temperature. And the weights are those without noise."""
+    learner, scores = crowd(explore, sharpness=6 * explore)
+    read, p = learner.read, torch.softmax(scores / explore, 0)
+    assert read is not None
+    assert p.max() > 1.5 * p.min()
+    assert_drawn_from(read.slot[:, 0], p)
+    assert_drawn_from(4 * read.slot[:, 0] + read.slot[:, 1], two_draws(p))
+    torch.testing.assert_close(read.weight, torch.softmax(scores[read.slot], 1), rtol=1e-9, atol=1e-12)
+
+
+def test_half_of_the_sequences_explore() -> None:
+    learner, scores = crowd(1.0, sharpness=6.0, begin=True)
+    read, (first, second) = learner.read, scores.topk(2).indices.tolist()
+    assert read is not None
+    expected = 0.5 * two_draws(torch.softmax(scores, 0))
+    expected[4 * first + second] += 0.5
+    assert_drawn_from(4 * read.slot[:, 0] + read.slot[:, 1], expected)
+
+
+def test_every_step_draws_anew() -> None:
+    """With equal scores what is drawn at a step says nothing about the next, inside a block and across its end."""
+    learner, _ = crowd(1.0, sharpness=0.0, k_top=1)
+    streams, drawn = learner.streams, []
+    for _ in range(4):
+        assert learner.read is not None
+        drawn.append(learner.read.slot[:, 0].clone())
+        learner.learn(learner.step(torch.zeros(streams, 1, dtype=torch.float64)))
+    for before, after in pairwise(drawn):
+        assert_drawn_from(4 * before + after, torch.full((16,), 1 / 16, dtype=torch.float64))
+
+
+def test_without_noise_the_most_salient_are_read() -> None:
+    learner, scores = crowd(0.0, streams=3)
+    read, top = learner.read, scores.topk(K_TOP)
+    assert read is not None
+    assert torch.equal(read.slot, top.indices.expand(3, -1))
+    torch.testing.assert_close(read.weight, torch.softmax(top.values, 0).expand(3, -1), rtol=1e-9, atol=1e-12)
+
+
+# Who explores
+
+
+def outputs(learner: StreamingLearner, steps: int = 24) -> Tensor:
+    found = []
+    for t in range(steps):
+        learner.reset(torch.tensor([t == 13, False, False]))
+        found.append(learner.step(2 * draw(t, STREAMS, D_IN)).clone())
+        learner.learn(draw(t + 500, STREAMS, D_OUT))
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("sparsify", ["softmax", "relu", "normalised", "dense"])
+def test_only_softmax_draws(sparsify: str) -> None:
+    quiet, same, loud = (outputs(learner_of(explore=e, seed=s, sparsify=sparsify)) for e, s in ((0, 3), (0, 4), (1, 3)))
+    assert torch.equal(quiet, same)
+    assert torch.equal(quiet, loud) == (sparsify != "softmax")
+
+
+def test_noise_depends_on_the_seed_alone() -> None:
+    one, again, other = (outputs(learner_of(explore=1.0, seed=seed)) for seed in (3, 3, 4))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("way", ["evaluator", "learning = False"])
+def test_who_does_not_learn_does_not_explore(way: str) -> None:
+    found: list[Any] = []
+    for explore in (5.0, 0.0):
+        learner = learner_of(explore=explore)
+        if way == "evaluator":
+            learner = learner.evaluator()
+        learner.learning = False
+        found.append(outputs(learner))
+    assert torch.equal(*found)
