@@ -80,6 +80,7 @@ class StreamingLearner:
         self._parameters = Parameters(network, recall=credit.recalls, slots=slots, dtype=dtype, device=self.device)
         self._parameters.initialise(seed)
         self._optim = optimizer.state(self.flat)
+        self._decaying = self._parameters.salience_part()
         sparsifier = SPARSIFIERS[network.sparsify](credit.k_top, slots) if credit.recalls else None
         self.window = Window(
             self._parameters,
@@ -241,7 +242,7 @@ class StreamingLearner:
         self.window.origin = self.clock - self.window.history - self.window.block
         events = self.credit.backward(self.window, self._memory, self._replay)
         if self.credit.trigger == "clock":
-            finite = self.optimizer.update(self.flat, self.grad, self._optim, None)
+            finite = self.optimizer.update(self.flat, self.grad, self._optim, None, self._decaying)
         else:
             finite = self._triggered(events)
         self._watch(finite)
@@ -255,7 +256,7 @@ class StreamingLearner:
         total = events.credit.sum() if events is not None else self.window.rings["loss"][self.window.history :].sum()
         due = total > self._typical
         self._typical.lerp_(torch.nan_to_num(total), 1 - TRIGGER_DECAY)
-        finite = self.optimizer.update(self.flat, self.grad, self._optim, due)
+        finite = self.optimizer.update(self.flat, self.grad, self._optim, due, self._decaying)
         self.grad.copy_(torch.where(due | ~finite, 0.0, self.grad))
         return finite
 

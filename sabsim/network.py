@@ -86,6 +86,11 @@ class Parameters:
         self.gradient = self._views(self.grad)
         self.value["cell"] = self.cell.with_views(self.value["cell"])
 
+    def salience_part(self) -> Tensor | None:
+        """The salience's parameters as one view of ``flat``; None without recall."""
+        sizes = {room: sum(prod(shape) for shape in shapes.values()) for room, shapes in self.shapes.items()}
+        return self.flat[sizes["cell"] : sizes["cell"] + sizes["salience"]] if self.salience else None
+
     def _views(self, flat: Tensor) -> dict[str, Views]:
         views: dict[str, Views] = {}
         start = 0

@@ -27,7 +27,9 @@ class Optimizer(ABC):
 
     ``lr``: step size. ``clip``: greatest global norm of the gradient (0: no clip). ``schedule``: ``rsqrt`` lets the step
     size fall as lr / sqrt(1 + updates / ``decay_updates``), which needs no end and suits an endless stream; with ``linear``
-    and ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it.
+    and ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it. ``weight_decay``: decoupled
+    (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's parameters alone, so that
+    scores stay small enough for recall to change its mind.
 
     Raises ConfigError: for a setting out of range.
     """
@@ -38,12 +40,15 @@ class Optimizer(ABC):
     clip: float = 1.0
     schedule: Schedule = "constant"
     decay_updates: int = 0
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.lr < inf:
             raise ConfigError(f"lr = {self.lr}: must be 0 or more")
         if not 0 <= self.clip < inf:
             raise ConfigError(f"clip = {self.clip}: must be 0 (off) or more")
+        if not 0 <= self.weight_decay < inf:
+            raise ConfigError(f"weight_decay = {self.weight_decay}: must be 0 (off) or more")
         if self.schedule not in get_args(Schedule):
             raise ConfigError(f"schedule = {self.schedule!r}: must be one of {', '.join(get_args(Schedule))}")
         if self.schedule != "constant" and self.decay_updates < 1:
@@ -54,10 +59,18 @@ class Optimizer(ABC):
         state = {name: torch.zeros_like(flat) for name in self.moments}
         return {**state, "updates": torch.zeros((), dtype=torch.int64, device=flat.device), "norm": flat.new_zeros(())}
 
-    def update(self, flat: Tensor, grad: Tensor, state: OptimState, proceed: Tensor | None = None) -> Tensor:
+    def update(
+        self,
+        flat: Tensor,
+        grad: Tensor,
+        state: OptimState,
+        proceed: Tensor | None = None,
+        decaying: Tensor | None = None,
+    ) -> Tensor:
         """One step on ``flat`` in place where ``proceed`` (None: always); returns whether the gradient was finite.
 
-        A gradient whose norm is NaN or infinite changes no parameter.
+        ``decaying``: the part of ``flat``, a view, that weight decay shrinks. A gradient whose norm is NaN or infinite
+        changes no parameter.
         """
         norm = torch.linalg.vector_norm(grad)
         finite = torch.isfinite(norm)
@@ -66,9 +79,12 @@ class Optimizer(ABC):
         state["norm"].copy_(torch.where(due, norm, state["norm"]))
         scale = torch.clamp(self.clip / (norm + 1e-12), max=1.0) if self.clip else torch.ones_like(norm)
         before = {name: state[name].clone() for name in self.moments} if proceed is not None else {}
-        change = self._change(torch.where(finite, grad * scale, 0.0), state, self._rate(state["updates"], flat))
+        rate = self._rate(state["updates"], flat)
+        change = self._change(torch.where(finite, grad * scale, 0.0), state, rate)
         for name, moment in before.items():
             state[name].copy_(torch.where(due, state[name], moment))
+        if self.weight_decay and decaying is not None:
+            decaying.mul_(1 - rate * self.weight_decay * due)
         flat.sub_(torch.where(due, change, 0.0))
         return finite
 

@@ -148,6 +148,7 @@ def build_optimizer(config: RunConfig) -> Optimizer:
         clip=options.clip,
         schedule=schedule,
         decay_updates=options.decay_updates or 0,
+        weight_decay=options.weight_decay,
         **_own_options("optimizer", kind, own),
     )
 

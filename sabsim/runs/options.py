@@ -73,6 +73,8 @@ class OptimizerOptions:
     """Learning rate, per update."""
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
+    weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
+    """Decay of the salience's parameters, per unit of learning rate and update."""
     lr_schedule: _Text = "rsqrt"
     """How the learning rate falls: rsqrt (as 1/sqrt(1 + updates/D)), linear or cosine (to 0), constant (not at all)."""
     decay_updates: Annotated[
