@@ -55,7 +55,8 @@ def play(steps: int, streams: int, endless: bool) -> tuple[list[float], list[flo
         seconds.append(time.process_time() - begun)
         memory.append(rss_mb())
         if piece % 100 == 99:
-            print(f"{(piece + 1) * PIECE:9,} steps  {1e6 * seconds[-1] / PIECE:6.0f} us/step  {memory[-1]:.1f} MB", flush=True)
+            spent = 1e6 * seconds[-1] / PIECE
+            print(f"{(piece + 1) * PIECE:9,} steps  {spent:6.0f} us/step  {memory[-1]:.1f} MB", flush=True)
     return seconds, memory
 
 
@@ -73,7 +74,8 @@ def summarise(seconds: list[float], memory: list[float], options: argparse.Names
         "rss_mb_after_warm_up": round(memory[WARM_UP // PIECE - 1], 2),
         "rss_mb_at_end": round(memory[-1], 2),
         "rss_growth_mb": round(memory[-1] - memory[WARM_UP // PIECE - 1], 2),
-        "configuration": "copying T=100, preset stable, n 128, k_top 5, k_trunc 5, replays 2, novelty, 32 slots, Adam 1e-3, seed 0",
+        "configuration": "copying T=100, preset stable, n 128, k_top 5, k_trunc 5, replays 2, novelty, 32 slots, Adam",
+        "seed": 0,
         "machine": f"{cpu_model()}, {platform.system()}, one thread",
         "torch": torch.__version__,
         "git": git_revision(),

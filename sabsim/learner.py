@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from .credit import CreditRule
-from .errors import ConfigError, NonFiniteError
-from .macrostate import Macrostate, Offer
+from .devices import choose_device
+from .errors import ConfigError
+from .macrostate import Macrostate
 from .network import Network, Parameters
+from .offering import offer_block
 from .optim import Optimizer
 from .replay import Replay, ReplayEvents
-from .retention import All, Retention, States
+from .retention import All, Retention
 from .sparsify import EMPTY, SPARSIFIERS
+from .watch import Watch
 from .window import Window
-
-WATCHED = ("input x", "learning signal dL/dy", "hidden state h", "gradient")
-"""Tensors looked at for NaN and infinity at every update, in the order of blame."""
 
 TRIGGER_DECAY = 0.99
 """Decay per block of the running mean of replayed credit that the ``replay`` trigger compares with."""
@@ -114,7 +114,7 @@ class StreamingLearner:
         self._generator = torch.Generator(device=self.device).manual_seed(seed + 1)
         self._position = self.window.history
         self._local = torch.zeros(streams, dtype=torch.int64, device=self.device)
-        self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._watch = Watch(streams, self.device)
         self._always = torch.ones((), dtype=torch.bool, device=self.device)
         self._typical = self.flat.new_zeros(())
         self.clock = 0
@@ -230,7 +230,7 @@ class StreamingLearner:
         if self._position < self.window.history + self.window.block:
             return None
         if not self.learning:
-            self._watch(self._always)
+            self._watch.look(self.window, self.clock, self._always)
             return None
         return self._update()
 
@@ -245,7 +245,7 @@ class StreamingLearner:
             finite = self.optimizer.update(self.flat, self.grad, self._optim, None, self._decaying)
         else:
             finite = self._triggered(events)
-        self._watch(finite)
+        self._watch.look(self.window, self.clock, finite)
         return events
 
     def _triggered(self, events: ReplayEvents | None) -> Tensor:
@@ -265,7 +265,15 @@ class StreamingLearner:
         if self._position < self.window.history + self.window.block:
             return
         if self._memory is not None:
-            self._offer(self._memory)
+            offer_block(
+                self.window,
+                self._memory,
+                self.retention,
+                k_att=self.credit.k_att,
+                age=self._local,
+                clock=self.clock,
+                draws=self._generator,
+            )
         self.window.advance()
         self._position = self.window.history
         self._draw_noise()
@@ -289,62 +297,9 @@ class StreamingLearner:
         self._noise.exponential_(generator=self._generator).clamp_min_(1e-30).log_().mul_(-self.credit.explore)
         self._coin.bernoulli_(0.5, generator=self._generator)
 
-    def _offer(self, memory: Macrostate) -> None:
-        w, k = self.window, self.credit.k_trunc
-        r, first, end = w.rings, w.history, w.history + w.block
-        now = self.clock - 1
-        birth = torch.arange(self.clock - w.block, self.clock, device=self.device)
-        if self.retention.accrues:
-            weight = torch.zeros(self.streams, w.slots, dtype=self.dtype, device=self.device)
-            live = torch.where(r["stamp"][first:end] >= 0, r["weight"][first:end], 0.0)
-            weight.scatter_add_(1, r["index"][first:end].transpose(0, 1).flatten(1), live.transpose(0, 1).flatten(1))
-            memory.accrue(weight, now - self.retention.protected * self.credit.k_att - w.block)
-        h_hat, local = r["h_hat"][first:end], r["local"][first:end]
-        previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
-        score = self.retention.score(States(h_hat, previous, r["loss"][first:end], birth, self._generator))
-        # Offered are the states of the sequence each stream is in now, at every k_att-th of its steps.
-        age = torch.arange(w.block - 1, -1, -1, device=self.device).unsqueeze(1)
-        current = (local + age == self._local - 1) & (self._local > 0)
-        offered = current & (local % self.credit.k_att == self.credit.k_att - 1)
-        score = torch.where(offered, score, -torch.inf)
-        value = r["readout"][first:end, :, : w.n] if w.stores_h else h_hat
-        steps = torch.arange(first, end, device=self.device).unsqueeze(1) - torch.arange(k - 1, -1, -1, device=self.device)
-        segment = r["xh"][steps].clone()
-        segment[:, 1:, :, w.d_in :] = r["s"][steps[:, 1:] - 1]
-        offer = Offer(
-            m=value.transpose(0, 1),
-            segment=segment.permute(2, 0, 1, 3),
-            c=r["c"][steps[:, 0]].transpose(0, 1),
-            length=(local + 1).clamp(max=k).t(),
-            birth=birth.expand(self.streams, -1),
-            score=score.t(),
-        )
-        memory.offer(offer, self.retention, now, self.credit.k_att)
-
-    def _watch(self, finite_gradient: Tensor) -> None:
-        """Remembers, without leaving the device, the first place where a watched tensor was not finite."""
-        w = self.window
-        block = slice(w.history, w.history + w.block)
-        r = w.rings
-        sums = torch.stack(
-            [r["xh"][block, :, : w.d_in].sum(2), r["signal"][block].sum(2), r["h_hat"][block].sum(2)], dim=1
-        )
-        good = torch.isfinite(sums).flatten()
-        bad = (~good).to(torch.uint8).argmax()
-        place = (self.clock - w.block) * 3 * self.streams + bad
-        in_gradient = -2 - self.clock
-        place = torch.where(good.all(), torch.where(finite_gradient, -1, in_gradient), place)
-        self._fault.copy_(torch.where(self._fault == -1, place, self._fault))
-
     def check(self) -> None:
         """Raises NonFiniteError if a value met so far was NaN or infinite, ConfigError if ``all`` had to refuse a state."""
-        place = int(self._fault)
-        if place >= 0:
-            step, rest = divmod(place, 3 * self.streams)
-            tensor, stream = divmod(rest, self.streams)
-            raise NonFiniteError(f"{WATCHED[tensor]} is not finite at step {step}, stream {stream}")
-        if place < -1:
-            raise NonFiniteError(f"{WATCHED[3]} is not finite in the update after step {-3 - place}, summed over streams")
+        self._watch.check()
         if isinstance(self.retention, All) and self._memory is not None and int(self._memory.arrays["refused"]):
             raise ConfigError(f"slots = {self.retention.slots}: retention 'all' had to refuse a microstate; use more")
 
@@ -394,22 +349,9 @@ class StreamingLearner:
     def _rooms(self) -> dict[str, dict[str, Tensor]]:
         w = self.window
         rooms = {"optimizer": self._optim, "ring": w.rings, "tape": w.tape, "trace": w.trace}
-        rooms["learner"] = {"local": self._local, "fault": self._fault, "typical": self._typical, "y": w.y}
+        rooms["learner"] = {"local": self._local, "fault": self._watch.fault, "typical": self._typical, "y": w.y}
         if self._memory is not None:
             rooms["macrostate"] = self._memory.arrays
         if self._noise is not None:
             rooms["learner"] |= {"noise": self._noise, "exploring": self._exploring, "coin": self._coin}
         return rooms
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """"auto" is CUDA where there is one. Raises ConfigError for CUDA where there is none."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"device = {device!r}: must be cpu, cuda or auto") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device = {str(device)!r}: no CUDA device here; use cpu or auto")
-    return chosen

@@ -118,7 +118,6 @@ def test_a_damaged_or_foreign_description_is_refused(change: dict[str, Any], mes
         ({"cell": "gro"}, {}, {}, "cell = 'gro'"),
         ({"retention": "all"}, {}, {}, "slots = 8: retention all keeps .* at least 25"),
         ({"buffer": 3}, {}, {}, "buffer = 3: retention novelty has no such setting"),
-        ({"credit": "bptt"}, {"stagger": True}, {}, "stagger: credit bptt"),
         ({}, {"streams": 0}, {}, "streams = 0: must be at least 1"),
         ({}, {"budget": 0}, {}, "budget = 0: must be at least 1"),
         ({}, {"record_streams": 5}, {}, "record_streams = 5: must be at most streams = 4"),
@@ -206,8 +205,14 @@ def test_one_sequence_in_record_every_is_written_step_by_step(tmp_path: Path) ->
     assert len(read_rows(path, "SELECT DISTINCT episode FROM events WHERE kind = 'replay'")) > 10
 
 
+def test_bptt_keeps_its_streams_in_phase() -> None:
+    config = replace(SMALL, learner=replace(SMALL.learner, credit="bptt"))
+    assert SMALL.resolved().run.stagger
+    assert not config.resolved().run.stagger
+
+
 def test_metrics_and_summary(tmp_path: Path) -> None:
-    summary = train(SMALL, out=tmp_path)
+    summary = train(replace(SMALL, run=replace(SMALL.run, stagger=False)), out=tmp_path)
     assert set(EXPECTED_SUMMARY.split()) <= set(summary)
     assert summary == json.loads((tmp_path / "summary.json").read_text())
     rows = read_rows(tmp_path / "run.sqlite", "SELECT split, sequences, step, evaluated, updates FROM metrics")

@@ -103,7 +103,7 @@ def build_credit(config: RunConfig) -> CreditRule:
     """The credit rule with those of the options that it knows.
 
     Raises:
-        ConfigError: also for a rule that unrolls whole sequences when the streams are out of phase
+        ConfigError: an unknown rule, or a setting out of range
     """
     kind = CREDIT_RULES[choose("credit", config.learner.credit, CREDIT_RULES)]
     if kind is Immediate:

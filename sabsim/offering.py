@@ -1,0 +1,57 @@
+"""From a finished block of steps to the microstates it offers to the macrostate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .macrostate import Macrostate, Offer
+from .retention import Retention, States
+from .window import Window
+
+
+def offer_block(
+    window: Window, memory: Macrostate, retention: Retention, *, k_att: int, age: Tensor, clock: int, draws: torch.Generator
+) -> None:
+    """Offers the states of the block that ends before global step ``clock``; retention decides which stay.
+
+    ``age`` (B,): steps each stream has taken in its current sequence. ``draws``: where retention's random keys come from.
+    """
+    now = clock - 1
+    if retention.accrues:
+        memory.accrue(_recalled(window), now - retention.protected * k_att - window.block)
+    memory.offer(_offer(window, retention, k_att, age, clock, draws), retention, now, k_att)
+
+
+def _recalled(window: Window) -> Tensor:
+    """Recall weight that each slot received in the block, ``(B, S)``."""
+    block = slice(window.history, window.history + window.block)
+    index, weight, stamp = (window.rings[name][block].transpose(0, 1).flatten(1) for name in ("index", "weight", "stamp"))
+    sums = weight.new_zeros(weight.shape[0], window.slots)
+    return sums.scatter_add_(1, index, torch.where(stamp >= 0, weight, 0.0))
+
+
+def _offer(
+    window: Window, retention: Retention, k_att: int, age: Tensor, clock: int, draws: torch.Generator
+) -> Offer:
+    r, first, end, k = window.rings, window.history, window.history + window.block, window.k_trunc
+    h_hat, local = r["h_hat"][first:end], r["local"][first:end]
+    birth = torch.arange(clock - window.block, clock, device=age.device)
+    previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
+    score = retention.score(States(h_hat, previous, r["loss"][first:end], birth, draws))
+    # Offered are the states of the sequence each stream is in now, at every k_att-th of its steps.
+    before_end = torch.arange(window.block - 1, -1, -1, device=age.device).unsqueeze(1)
+    current = (local + before_end == age - 1) & (age > 0)
+    score = torch.where(current & (local % k_att == k_att - 1), score, -torch.inf)
+    back = torch.arange(k - 1, -1, -1, device=age.device)
+    steps = torch.arange(first, end, device=age.device).unsqueeze(1) - back
+    segment = r["xh"][steps].clone()
+    segment[:, 1:, :, window.d_in :] = r["s"][steps[:, 1:] - 1]
+    return Offer(
+        m=(r["readout"][first:end, :, : window.n] if window.stores_h else h_hat).transpose(0, 1),
+        segment=segment.permute(2, 0, 1, 3),
+        c=r["c"][steps[:, 0]].transpose(0, 1),
+        length=(local + 1).clamp(max=k).t(),
+        birth=birth.expand(len(age), -1),
+        score=score.t(),
+    )
