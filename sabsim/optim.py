@@ -104,12 +104,16 @@ class Optimizer(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015) with bias correction. ``beta_1``, ``beta_2``: decay of the two moments; ``eps``."""
+    """Adam (Kingma & Ba 2015) with bias correction. ``beta_1``, ``beta_2``: decay of the two moments; ``eps``.
+
+    ``beta_2`` is 0.99 rather than the usual 0.999: signals are rare in a stream, and a mean square with a long memory has
+    forgotten them just enough for the next one to make a step several times too large (docs/decisions.md).
+    """
 
     name: ClassVar[str] = "adam"
     moments: ClassVar[tuple[str, ...]] = ("mean", "square")
     beta_1: float = 0.9
-    beta_2: float = 0.999
+    beta_2: float = 0.99
     eps: float = 1e-8
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from tyro.conf import arg
 from sabsim.cli.board import make_board, percent
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
-from sabsim.runs import LearnerOptions, OptimizerOptions, RunConfig, RunFolder, RunOptions, build
+from sabsim.runs import LearnerOptions, RunConfig, RunFolder, RunOptions, build
 from sabsim.runs.folder import storage_error, write_json
 from sabsim.runs.progress import duration
 from sabsim.runs.side_by_side import Job, run_side_by_side
@@ -25,7 +25,6 @@ from sabsim.tasks import Copying
 DEMO = RunConfig(
     task=Copying(T=100),
     learner=LearnerOptions(slots=32, k_top=5, k_trunc=5),
-    optimizer=OptimizerOptions(lr_schedule="constant"),  # some sequences quicker than rsqrt, at this length
     run=RunOptions(
         streams=8, budget=16_000, stop_at=0.99, eval_every=1_000, eval_sequences=128, record_every=5, device="cpu"
     ),

@@ -83,7 +83,7 @@ class OptimizerOptions:
     """D of rsqrt; updates until linear or cosine reaches 0."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""
-    beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None
+    beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.99)")] = None
     """Decay of the mean squared gradient, per update (adam)."""
     decay: Annotated[float | None, arg(metavar="DECAY", help_behavior_hint="(default: 0.99)")] = None
     """Decay of the mean squared gradient, per update (rmsprop)."""
