@@ -18,6 +18,9 @@ from torch import Tensor
 from .errors import ConfigError
 
 OptimState = dict[str, Tensor]
+SPIKE_DECAY = 0.999
+"""Decay per update of the mean square of the gradient norms that a spike is compared with."""
+
 Schedule = Literal["constant", "rsqrt", "linear", "cosine"]
 
 
@@ -29,7 +32,8 @@ class Optimizer(ABC):
     size fall as lr / sqrt(1 + updates / ``decay_updates``), which needs no end and suits an endless stream; with ``linear``
     and ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it. ``weight_decay``: decoupled
     (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's parameters alone, so that
-    scores stay small enough for recall to change its mind.
+    scores stay small enough for recall to change its mind. ``spike``: a gradient whose norm is more than this many times
+    the running root mean square of the norms is shortened to that (0: off).
 
     Raises ConfigError: for a setting out of range.
     """
@@ -41,12 +45,15 @@ class Optimizer(ABC):
     schedule: Schedule = "constant"
     decay_updates: int = 0
     weight_decay: float = 0.0
+    spike: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.lr < inf:
             raise ConfigError(f"lr = {self.lr}: must be 0 or more")
         if not 0 <= self.clip < inf:
             raise ConfigError(f"clip = {self.clip}: must be 0 (off) or more")
+        if not (self.spike == 0 or 1 <= self.spike < inf):
+            raise ConfigError(f"spike = {self.spike}: must be 0 (off), or at least 1")
         if not 0 <= self.weight_decay < inf:
             raise ConfigError(f"weight_decay = {self.weight_decay}: must be 0 (off) or more")
         if self.schedule not in get_args(Schedule):
@@ -55,9 +62,10 @@ class Optimizer(ABC):
             raise ConfigError(f"decay_updates = {self.decay_updates}: schedule {self.schedule} needs at least 1")
 
     def state(self, flat: Tensor) -> OptimState:
-        """Moment vectors like ``flat``, the number of updates taken, and the last gradient norm."""
+        """Moment vectors like ``flat``, the number of updates taken, the last gradient norm, the mean square of norms."""
         state = {name: torch.zeros_like(flat) for name in self.moments}
-        return {**state, "updates": torch.zeros((), dtype=torch.int64, device=flat.device), "norm": flat.new_zeros(())}
+        state |= {"norm": flat.new_zeros(()), "mean_square_norm": flat.new_zeros(())}
+        return {**state, "updates": torch.zeros((), dtype=torch.int64, device=flat.device)}
 
     def update(
         self,
@@ -77,7 +85,7 @@ class Optimizer(ABC):
         due = finite if proceed is None else proceed & finite
         state["updates"].add_(due)
         state["norm"].copy_(torch.where(due, norm, state["norm"]))
-        scale = torch.clamp(self.clip / (norm + 1e-12), max=1.0) if self.clip else torch.ones_like(norm)
+        scale = self._shorten(norm, state, due)
         before = {name: state[name].clone() for name in self.moments} if proceed is not None else {}
         rate = self._rate(state["updates"], flat)
         change = self._change(torch.where(finite, grad * scale, 0.0), state, rate)
@@ -87,6 +95,17 @@ class Optimizer(ABC):
             decaying.mul_(1 - rate * self.weight_decay * due)
         flat.sub_(torch.where(due, change, 0.0))
         return finite
+
+    def _shorten(self, norm: Tensor, state: OptimState, due: Tensor) -> Tensor:
+        """What the gradient is multiplied by: the clip, and the limit on spikes, whose yardstick it keeps up to date."""
+        limit = torch.full_like(norm, self.clip if self.clip else inf)
+        if self.spike:
+            usual = state["mean_square_norm"]
+            limit = torch.where(usual > 0, torch.minimum(limit, self.spike * usual.sqrt()), limit)
+            square = torch.minimum(norm, limit).square()
+            follow = torch.where(usual > 0, torch.lerp(usual, square, 1 - SPIKE_DECAY), square)
+            usual.copy_(torch.where(due, follow, usual))
+        return torch.clamp(limit / (norm + 1e-12), max=1.0)
 
     def _rate(self, updates: Tensor, flat: Tensor) -> Tensor:
         if self.schedule == "constant":
@@ -115,6 +134,7 @@ class Adam(Optimizer):
     beta_1: float = 0.9
     beta_2: float = 0.99
     eps: float = 1e-8
+    spike: float = 3.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

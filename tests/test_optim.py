@@ -12,9 +12,9 @@ from sabsim import OPTIMIZERS, SGD, Adam, ConfigError, Optimizer, RMSprop
 SIZE, STEPS = 7, 50
 ADAM = {"lr": 0.03, "beta_1": 0.8, "beta_2": 0.97, "eps": 1e-6}
 PAIRS: dict[str, tuple[Optimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = {
-    "adam": (Adam(clip=0.0), lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.9, 0.99))),
+    "adam": (Adam(clip=0.0, spike=0.0), lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.9, 0.99))),
     "adam, all set": (
-        Adam(clip=0.0, **ADAM),
+        Adam(clip=0.0, spike=0.0, **ADAM),
         lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.8, 0.97), eps=1e-6),
     ),
     "rmsprop": (

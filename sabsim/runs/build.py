@@ -149,6 +149,7 @@ def build_optimizer(config: RunConfig) -> Optimizer:
         schedule=schedule,
         decay_updates=options.decay_updates or 0,
         weight_decay=options.weight_decay,
+        spike=options.spike,
         **_own_options("optimizer", kind, own),
     )
 

@@ -73,6 +73,8 @@ class OptimizerOptions:
     """Learning rate, per update."""
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
+    spike: Annotated[float, arg(metavar="FACTOR")] = 3.0
+    """Largest gradient norm, in multiples of its running root mean square; a longer one is shortened. 0: no limit."""
     weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
     """Decay of the salience's parameters, per unit of learning rate and update."""
     lr_schedule: _Text = "rsqrt"
