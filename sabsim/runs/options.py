@@ -44,7 +44,7 @@ class LearnerOptions:
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
     """Steps between parameter updates (u), at most k_trunc."""
-    explore: Annotated[float, arg(metavar="SCALE")] = 1.0
+    explore: Annotated[float, arg(metavar="SCALE")] = 0.3
     """Gumbel noise added to scores when the k_top are chosen, while learning; 0 is none (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
