@@ -35,12 +35,13 @@ class Cell(ABC):
     """A recurrent cell of ``hidden`` units on inputs of size ``d_in``.
 
     ``gates`` is the number of pre-activation blocks of size n, ``keeps`` the index of the one whose bias makes the state
-    last; ``has_c`` says whether there is a state c beside h.
+    last, ``writes`` that of a gate of its own for what is added to it; ``has_c`` says whether there is a state c beside h.
     """
 
     name: ClassVar[str]
     gates: ClassVar[int]
     keeps: ClassVar[int | None] = None
+    writes: ClassVar[int | None] = None
     has_c: ClassVar[bool]
 
     def __init__(self, d_in: int, hidden: int) -> None:
@@ -57,7 +58,8 @@ class Cell(ABC):
 
         That gate's biases are uniform in 0 .. ``forget_bias``: units forget over anything from 2 to about
         exp(``forget_bias``) steps, so that the state tells how long ago something happened (after Tallec & Ollivier 2018,
-        arXiv 1804.11188).
+        arXiv 1804.11188). A separate gate that writes gets their negatives, as there: a unit that hardly forgets and writes
+        at every step winds up over a long blank, saturates, and can no longer answer.
         """
         bound = self.hidden**-0.5
         p["W"].uniform_(-bound, bound, generator=generator)
@@ -66,6 +68,8 @@ class Cell(ABC):
         if self.keeps is not None and forget_bias > 0:
             gate = slice(self.keeps * self.hidden, (self.keeps + 1) * self.hidden)
             p["b"][gate].uniform_(0, forget_bias, generator=generator)
+            if self.writes is not None:
+                p["b"][self.writes * self.hidden : (self.writes + 1) * self.hidden] = -p["b"][gate]
 
     @abstractmethod
     def tape(self, steps: int, rows: int, like: Tensor) -> Tape:
@@ -105,6 +109,7 @@ class LSTM(Cell):
     name = "lstm"
     gates = 4
     keeps = 2
+    writes = 1
     has_c = True
 
     def tape(self, steps: int, rows: int, like: Tensor) -> Tape:

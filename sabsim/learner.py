@@ -22,6 +22,7 @@ from .optim import Optimizer
 from .replay import Replay, ReplayEvents
 from .retention import All, Retention
 from .sparsify import EMPTY, SPARSIFIERS
+from .usual import UsualInput
 from .watch import Watch
 from .window import Window
 
@@ -93,6 +94,9 @@ class StreamingLearner:
         )
         self._memory: Macrostate | None = None
         self._replay: Replay | None = None
+        self._usual: UsualInput | None = None
+        if credit.recalls and retention.compares_input:
+            self._usual = UsualInput(self._parameters, streams=streams, block=credit.block)
         if credit.recalls:
             self._memory = Macrostate(
                 streams=streams,
@@ -142,6 +146,12 @@ class StreamingLearner:
     def parameters(self) -> dict[str, Tensor]:
         """Views of the parameters by name: changing one changes the learner."""
         return self._parameters.named(self.flat)
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """Views by name of all that an evaluation needs: parameters and, where retention wants it, the usual input."""
+        usual = {} if self._usual is None else {f"usual.{name}": array for name, array in self._usual.arrays.items()}
+        return self.parameters | usual
 
     @property
     def grads(self) -> dict[str, Tensor]:
@@ -264,6 +274,8 @@ class StreamingLearner:
         """Offers the finished block to the macrostate and makes room for the next one."""
         if self._position < self.window.history + self.window.block:
             return
+        if self._usual is not None and self.learning:
+            self._usual.follow(self.window)
         if self._memory is not None:
             offer_block(
                 self.window,
@@ -273,6 +285,7 @@ class StreamingLearner:
                 age=self._local,
                 clock=self.clock,
                 draws=self._generator,
+                usual=None if self._usual is None else self._usual.states(self.window),
             )
         self.window.advance()
         self._position = self.window.history
@@ -315,7 +328,8 @@ class StreamingLearner:
             device=self.device,
             dtype=self.dtype,
         )
-        other.flat.copy_(self.flat)
+        for name, value in other.learned.items():
+            value.copy_(self.learned[name])
         other.learning = False
         other._noise = None
         other._refresh()
@@ -352,6 +366,8 @@ class StreamingLearner:
         rooms["learner"] = {"local": self._local, "fault": self._watch.fault, "typical": self._typical, "y": w.y}
         if self._memory is not None:
             rooms["macrostate"] = self._memory.arrays
+        if self._usual is not None:
+            rooms["usual"] = self._usual.arrays
         if self._noise is not None:
             rooms["learner"] |= {"noise": self._noise, "exploring": self._exploring, "coin": self._coin}
         return rooms

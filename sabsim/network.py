@@ -14,7 +14,7 @@ from .errors import ConfigError
 from .salience import SALIENCES, Salience
 
 CellName = Literal["lstm", "gru", "rnn"]
-SalienceName = Literal["dot", "mlp", "affine", "tanh"]
+SalienceName = Literal["cosine", "dot", "mlp", "affine", "tanh"]
 SparsifyName = Literal["softmax", "relu", "normalised", "dense"]
 StoresName = Literal["h_hat", "h"]
 ReadoutName = Literal["summary", "weights"]
@@ -26,7 +26,8 @@ class Network:
 
     ``d_in``, ``d_out``: sizes of input and output. ``hidden``: units n. ``stores``: what a microstate keeps, the
     provisional h_hat or h. ``readout``: y = W [h ; s] + b (``summary``) or W [h ; a_tilde] + b (``weights``, eq. 5).
-    ``forget_bias``: the initial biases of the LSTM's forget gate (the GRU's update gate) are uniform in 0 .. this.
+    ``forget_bias``: the initial biases of the LSTM's forget gate (the GRU's update gate) are uniform in 0 .. this, and
+    those of the LSTM's input gate are their negatives.
     ``input_scale``: W_x is initially uniform in +- this; 1 suits one-hot inputs.
 
     Raises ConfigError: for a size below 1 or an unknown name.
@@ -36,7 +37,7 @@ class Network:
     d_out: int
     hidden: int = 128
     cell: CellName = "lstm"
-    salience: SalienceName = "dot"
+    salience: SalienceName = "cosine"
     sparsify: SparsifyName = "softmax"
     stores: StoresName = "h_hat"
     readout: ReadoutName = "summary"

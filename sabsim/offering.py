@@ -11,16 +11,25 @@ from .window import Window
 
 
 def offer_block(
-    window: Window, memory: Macrostate, retention: Retention, *, k_att: int, age: Tensor, clock: int, draws: torch.Generator
+    window: Window,
+    memory: Macrostate,
+    retention: Retention,
+    *,
+    k_att: int,
+    age: Tensor,
+    clock: int,
+    draws: torch.Generator,
+    usual: Tensor | None = None,
 ) -> None:
     """Offers the states of the block that ends before global step ``clock``; retention decides which stay.
 
     ``age`` (B,): steps each stream has taken in its current sequence. ``draws``: where retention's random keys come from.
+    ``usual``: see ``States``.
     """
     now = clock - 1
     if retention.accrues:
         memory.accrue(_recalled(window), now - retention.protected * k_att - window.block)
-    memory.offer(_offer(window, retention, k_att, age, clock, draws), retention, now, k_att)
+    memory.offer(_offer(window, retention, k_att, age, clock, draws, usual), retention, now, k_att)
 
 
 def _recalled(window: Window) -> Tensor:
@@ -32,13 +41,13 @@ def _recalled(window: Window) -> Tensor:
 
 
 def _offer(
-    window: Window, retention: Retention, k_att: int, age: Tensor, clock: int, draws: torch.Generator
+    window: Window, retention: Retention, k_att: int, age: Tensor, clock: int, draws: torch.Generator, usual: Tensor | None
 ) -> Offer:
     r, first, end, k = window.rings, window.history, window.history + window.block, window.k_trunc
     h_hat, local = r["h_hat"][first:end], r["local"][first:end]
     birth = torch.arange(clock - window.block, clock, device=age.device)
     previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
-    score = retention.score(States(h_hat, previous, r["loss"][first:end], birth, draws))
+    score = retention.score(States(h_hat, previous, r["loss"][first:end], birth, draws, usual))
     # Offered are the states of the sequence each stream is in now, at every k_att-th of its steps.
     before_end = torch.arange(window.block - 1, -1, -1, device=age.device).unsqueeze(1)
     current = (local + before_end == age - 1) & (age > 0)

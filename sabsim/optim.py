@@ -24,6 +24,12 @@ SPIKE_DECAY = 0.999
 Schedule = Literal["constant", "rsqrt", "linear", "cosine"]
 
 
+def require_eps(eps: float) -> None:
+    """Raises ConfigError: if ``eps`` is not a positive number."""
+    if not 0 < eps < inf:
+        raise ConfigError(f"eps = {eps}: must be more than 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
     """Common settings.
@@ -125,15 +131,19 @@ class Optimizer(ABC):
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015) with bias correction. ``beta_1``, ``beta_2``: decay of the two moments; ``eps``.
 
-    ``beta_2`` is 0.99 rather than the usual 0.999: signals are rare in a stream, and a mean square with a long memory has
-    forgotten them just enough for the next one to make a step several times too large (docs/decisions.md).
+    ``amsgrad``: divide by the root of the greatest mean square so far instead of today's (Reddi et al. 2018, arXiv
+    1904.09237). In a stream signals are rare and quiet stretches long: Adam proper makes full-size steps of whatever little
+    gradient is there, and the parameters wander; under the ceiling a step is as large as its gradient, and steps shrink as
+    the loss does. ``eps`` is larger than usual for the same reason (docs/decisions.md).
     """
 
     name: ClassVar[str] = "adam"
-    moments: ClassVar[tuple[str, ...]] = ("mean", "square")
+    moments: ClassVar[tuple[str, ...]] = ("mean", "square", "ceiling")
+    lr: float = 3e-3
     beta_1: float = 0.9
-    beta_2: float = 0.99
-    eps: float = 1e-8
+    beta_2: float = 0.999
+    eps: float = 3e-5
+    amsgrad: bool = True
     spike: float = 3.0
 
     def __post_init__(self) -> None:
@@ -141,13 +151,15 @@ class Adam(Optimizer):
         for name in ("beta_1", "beta_2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be in [0, 1)")
+        require_eps(self.eps)
 
     def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
         count = state["updates"].to(grad.dtype).clamp(min=1)
+        square = state["square"].mul_(self.beta_2).addcmul_(grad, grad, value=1 - self.beta_2)
         state["mean"].lerp_(grad, 1 - self.beta_1)
-        state["square"].mul_(self.beta_2).addcmul_(grad, grad, value=1 - self.beta_2)
-        correction = torch.sqrt(1 - self.beta_2**count)
-        denominator = state["square"].sqrt().div_(correction).add_(self.eps)
+        if self.amsgrad:
+            square = torch.maximum(state["ceiling"], square, out=state["ceiling"])
+        denominator = square.sqrt().div_(torch.sqrt(1 - self.beta_2**count)).add_(self.eps)
         return (rate / (1 - self.beta_1**count)) * state["mean"] / denominator
 
 
@@ -164,6 +176,7 @@ class RMSprop(Optimizer):
         super().__post_init__()
         if not 0 <= self.decay < 1:
             raise ConfigError(f"decay = {self.decay}: must be in [0, 1)")
+        require_eps(self.eps)
 
     def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
         state["square"].mul_(self.decay).addcmul_(grad, grad, value=1 - self.decay)

@@ -20,7 +20,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "stable": Preset(
-        salience="dot", sparsify="softmax", stores="h_hat", readout="summary", purpose="everything; the default"
+        salience="cosine", sparsify="softmax", stores="h_hat", readout="summary", purpose="everything; the default"
     ),
     "paper": Preset(
         salience="affine", sparsify="relu", stores="h", readout="weights", purpose="the paper's eq. 1-5, literally"

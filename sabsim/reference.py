@@ -105,7 +105,7 @@ class ReferenceLearner:
         update_every: int | None = None,
         replays: int | None = None,
         cell: str = "lstm",
-        salience: str = "dot",
+        salience: str = "cosine",
         sparsify: str = "softmax",
         stores: str = "h_hat",
         readout: str = "summary",

@@ -62,8 +62,8 @@ def score(kind: str, p: Parameters, m: Tensor, h_hat: Tensor, slot: int) -> Tens
     """The salience of one microstate against the current provisional state.
 
     Args:
-        kind: "dot" (scaled product of learned projections), "mlp" (additive, tanh after the sum), "affine"
-            (eq. 1, one bias per slot) or "tanh" (the released code's score).
+        kind: "cosine" (of learned projections, times g), "dot" (their scaled product), "mlp" (additive, tanh after
+            the sum), "affine" (eq. 1, one bias per slot) or "tanh" (the released code's score).
         p: the `salience.*` parameters.
         m: microstate, shape `(n,)`.
         h_hat: provisional hidden state, shape `(n,)`.
@@ -72,6 +72,9 @@ def score(kind: str, p: Parameters, m: Tensor, h_hat: Tensor, slot: int) -> Tens
     Returns:
         A 0-d tensor.
     """
+    if kind == "cosine":
+        query, key = p["salience.W_q"] @ h_hat, p["salience.W_k"] @ m
+        return p["salience.g"][0] * torch.cosine_similarity(query, key, dim=0, eps=0.0)
     if kind == "dot":
         query, key = p["salience.W_q"] @ h_hat, p["salience.W_k"] @ m
         return (key @ query) / sqrt(query.numel())
@@ -81,7 +84,7 @@ def score(kind: str, p: Parameters, m: Tensor, h_hat: Tensor, slot: int) -> Tens
         return p["salience.w_m"] @ m + p["salience.w_h"] @ h_hat + p["salience.b"][slot]
     if kind == "tanh":
         return p["salience.w_m"] @ torch.tanh(m) + p["salience.w_h"] @ torch.tanh(h_hat)
-    raise _unknown("salience", kind, "dot, mlp, affine, tanh")
+    raise _unknown("salience", kind, "cosine, dot, mlp, affine, tanh")
 
 
 def top(scores: Sequence[Tensor], k_top: int) -> list[int]:
@@ -132,7 +135,7 @@ class Equations:
 
     Attributes:
         cell: "lstm", "gru" or "rnn".
-        salience: "dot", "mlp", "affine" or "tanh".
+        salience: "cosine", "dot", "mlp", "affine" or "tanh".
         sparsify: "softmax", "relu", "normalised" or "dense".
         stores: what a microstate holds: "h_hat" or "h".
         readout: what is read beside h: "summary" (s) or "weights" (a_tilde over the slots, eq. 5).

@@ -49,6 +49,13 @@ class Salience(ABC):
     def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
         """Scores a of shape ``(B, S)`` from ``keys`` and ``h_hat`` (B, n)."""
 
+    def prepare(self, p: Views, m: Tensor, trace: Trace, first: int) -> None:
+        """Before a backward pass: what it needs of the read microstates ``m`` ``(steps, B, K, n)``, all steps at once.
+
+        The trace's rows ``first`` onward are theirs.
+        """
+        return  # most need nothing
+
     @abstractmethod
     def query_vjp(self, p: Views, da: Tensor, m: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
         """Credit on h_hat (B, n) from ``da`` (B, K) on the scores of the read microstates ``m`` (B, K, n)."""
@@ -65,7 +72,7 @@ class Salience(ABC):
 
 
 class Dot(Salience):
-    """a_i = (W_k m_i) . (W_q h_hat) / sqrt(p): query-dependent, the default.
+    """a_i = (W_k m_i) . (W_q h_hat) / sqrt(p): query-dependent and unbounded.
 
     Scored as m_i . u with u = W_k^T W_q h_hat / sqrt(p), so that no keys need be kept or refreshed.
     """
@@ -100,6 +107,75 @@ class Dot(Salience):
         g["W_q"].addmm_(dq.flatten(0, 1).t(), h_hat.flatten(0, 1))
         g["W_k"].addmm_(q.flatten(0, 1).t(), du.flatten(0, 1))
         return da.unsqueeze(3) * u.unsqueeze(2)
+
+
+class Cosine(Salience):
+    """a_i = g cos(W_k m_i, W_q h_hat), with a learned sharpness g: the default.
+
+    Content addressing (Graves et al. 2014, arXiv 1410.5401, eq. 5-6) between learned projections, or a dot product with
+    normalised queries and keys (Henry et al. 2020, arXiv 2010.04245). Scores stay within +-g: a query can turn away from
+    what it attends to in a few updates, whatever the size of the weights. Vectors shorter than ``SHORTEST`` are not
+    stretched to length 1.
+    """
+
+    name = "cosine"
+    SHARPNESS: ClassVar[float] = 10.0
+    """Initial g."""
+    SHORTEST: ClassVar[float] = 1e-6
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"W_q": (self.hidden, self.hidden), "W_k": (self.hidden, self.hidden), "g": (1,)}
+
+    def initialise(self, p: Views, generator: torch.Generator) -> None:
+        super().initialise(p, generator)
+        p["g"].fill_(self.SHARPNESS)
+
+    def trace(self, steps: int, rows: int, reads: int, like: Tensor) -> Trace:
+        trace = {name: like.new_zeros(steps, rows, self.hidden) for name in ("q", "dq")}
+        trace |= {name: like.new_zeros(steps, rows, reads, self.hidden) for name in ("k", "gk")}
+        return trace | {"q_norm": like.new_ones(steps, rows, 1), "k_norm": like.new_ones(steps, rows, reads, 1)}
+
+    def _norm(self, v: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min_(self.SHORTEST)
+
+    def keys(self, p: Views, m: Tensor) -> Tensor:
+        k = (m.flatten(0, 1) @ p["W_k"].t()).view(m.shape)
+        return k.mul_(p["g"] / self._norm(k))
+
+    def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        q = trace["q"][t]
+        torch.mm(h_hat, p["W_q"].t(), out=q)
+        norm = self._norm(q)
+        trace["q_norm"][t] = norm
+        q.div_(norm)
+        return torch.bmm(keys, q.unsqueeze(2)).squeeze(2)
+
+    def prepare(self, p: Views, m: Tensor, trace: Trace, first: int) -> None:
+        last = first + m.shape[0]
+        k, norm = trace["k"][first:last], trace["k_norm"][first:last]
+        torch.mm(m.flatten(0, 2), p["W_k"].t(), out=k.flatten(0, 2))
+        norm.copy_(self._norm(k))
+        k.div_(norm)
+        torch.mul(k, p["g"], out=trace["gk"][first:last])
+
+    def query_vjp(self, p: Views, da: Tensor, m: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
+        d_unit, q, dq = torch.bmm(da.unsqueeze(1), trace["gk"][t]).squeeze(1), trace["q"][t], trace["dq"][t]
+        torch.sub(d_unit, q * (q * d_unit).sum(1, keepdim=True), out=dq)
+        dq.div_(trace["q_norm"][t])
+        return dq @ p["W_q"]
+
+    def finish(
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+    ) -> Tensor:
+        last = first + da.shape[0]
+        q, dq, k, norm = (trace[name][first:last] for name in ("q", "dq", "k", "k_norm"))
+        g["W_q"].addmm_(dq.flatten(0, 1).t(), h_hat.flatten(0, 1))
+        cosine = torch.matmul(k, q.unsqueeze(3))
+        da = da.unsqueeze(3)
+        g["g"].add_((da * cosine).sum())
+        dk = torch.addcmul(q.unsqueeze(2), k, cosine, value=-1).mul_(da * p["g"] / norm)
+        g["W_k"].addmm_(dk.flatten(0, 2).t(), m.flatten(0, 2))
+        return dk @ p["W_k"]
 
 
 class MLP(Salience):
@@ -196,4 +272,4 @@ class Tanh(Salience):
         return da.unsqueeze(3) * p["w_m"] * (1 - tanh_m * tanh_m)
 
 
-SALIENCES: dict[str, type[Salience]] = {rule.name: rule for rule in (Dot, MLP, Affine, Tanh)}
+SALIENCES: dict[str, type[Salience]] = {rule.name: rule for rule in (Cosine, Dot, MLP, Affine, Tanh)}

@@ -173,6 +173,8 @@ class Window:
         dh = torch.zeros_like(r["h_hat"][0])
         dc = torch.zeros_like(r["c"][0]) if p.cell.has_c else None
         pending: list[tuple[Tensor, Tensor]] = []
+        if p.salience is not None:
+            p.salience.prepare(p.value["salience"], r["m"][first:end], self.trace, first)
         for position in range(end - 1, first - 1, -1):
             d_second = None
             if position >= self.history:

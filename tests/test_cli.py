@@ -68,7 +68,7 @@ def test_run_help_explains_every_option(
         for name in group.__dataclass_fields__:
             assert f"--{name.replace('_', '-')}" in shown, name
     assert ("--T INT" in shown) == (task is not None)
-    for words in ("(k_top", "(k_trunc)", "(B)", "(default: 0.001)", "SEQUENCES", "STEPS", "--resume"):
+    for words in ("(k_top", "(k_trunc)", "(B)", "(default: adam 0.003, else 0.001)", "SEQUENCES", "STEPS", "--resume"):
         assert words in shown
     for option, names in catalogue().items():
         if option != "TASK":
@@ -99,7 +99,7 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
         ("run copying --sloots 3", "unknown option --sloots (did you mean --slots?); see"),
         ("run copying --slots 3.5", "--slots: '3.5' is not INT; see 'sabsim run copying --help'"),
         ("run copying --slots", "Missing value for argument '--slots'"),
-        ("run copying --lr fast", "--lr: could not convert string to float: 'fast'"),
+        ("run copying --clip fast", "--clip: could not convert string to float: 'fast'"),
         ("run copying 100", "unexpected '100'"),
         ("run copying --T 0", "T must be an integer >= 1, got 0"),
         ("run copying --slots 3", "slots = 3: must be at least k_top = 5"),

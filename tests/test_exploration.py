@@ -47,16 +47,17 @@ class Told(ReferenceLearner):
     ("retention", "network"),
     [
         (Recent(slots=SLOTS), {}),
+        (Recent(slots=SLOTS), {"salience": "dot"}),
         (Novelty(slots=SLOTS), {"cell": "gru", "salience": "mlp"}),
         (Relevancy(slots=SLOTS), {"cell": "rnn", "salience": "tanh", "stores": "h"}),
         (Recent(slots=SLOTS), {"salience": "affine", "readout": "weights"}),
     ],
-    ids=["lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
+    ids=["lstm-cosine", "lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
 )
 def test_the_gradient_with_noise_is_the_oracle_s(retention: Retention, network: dict[str, str], update_every: int) -> None:
     """The softmax over the drawn is the softmax of one who holds nothing else: the noise has no part in the gradient."""
     learner = learner_of(explore=1.0, retention=retention, update_every=update_every, **network)
-    variants = {"salience": "dot", "readout": "summary"} | network
+    variants = {"salience": "cosine", "readout": "summary"} | network
     oracle = Told(
         learner.parameters, streams=STREAMS, k_top=K_TOP, k_trunc=K_TRUNC, update_every=update_every, slots=SLOTS,
         **variants,
@@ -95,7 +96,7 @@ def crowd(
 ) -> tuple[StreamingLearner, Tensor]:
     """Many streams after a block of equal steps and one recall, and their common scores ``(slots,)`` at that recall."""
     learner = StreamingLearner(
-        Network(d_in=1, d_out=HIDDEN, hidden=HIDDEN),
+        Network(d_in=1, d_out=HIDDEN, hidden=HIDDEN, salience="dot"),
         credit=SAB(k_top=k_top, k_trunc=4, explore=explore), retention=Recent(slots=4), optimizer=SGD(lr=0.0),
         streams=streams, seed=1, dtype=torch.float64,
     )  # fmt: skip

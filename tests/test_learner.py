@@ -218,7 +218,7 @@ def test_negligible_credit_is_not_replayed(fraction: float) -> None:
     """The gradient is the oracle's with the small credits zeroed; at 1 one replay an update is left in all streams."""
     learner = Case(SAB(k_top=3, k_trunc=4, replays=SLOTS, explore=0.0, negligible=fraction)).learner(optimizer=SGD(lr=0.0))
     oracle = Negligible(
-        learner.parameters, streams=STREAMS, k_top=3, k_trunc=4, slots=SLOTS, salience="dot", readout="summary"
+        learner.parameters, streams=STREAMS, k_top=3, k_trunc=4, slots=SLOTS, salience="cosine", readout="summary"
     )  # fmt: skip
     oracle.fraction, dropped = fraction, 0
     for t in range(28):

@@ -55,7 +55,7 @@ no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA 
         (lambda: BPTT(), ["bptt", "length", "endless"]),
         (lambda: BPTT(length=0), ["length = 0"]),
         (lambda: learner_of(network={"cell": "elman"}), ["cell = 'elman'", "lstm", "gru", "rnn"]),
-        (lambda: learner_of(network={"salience": "cosine"}), ["salience = 'cosine'", "dot"]),
+        (lambda: learner_of(network={"salience": "cosines"}), ["salience = 'cosines'", "cosine, dot"]),
         (lambda: learner_of(network={"sparsify": "hard"}), ["sparsify = 'hard'", "softmax"]),
         (lambda: learner_of(network={"stores": "c"}), ["stores = 'c'", "h_hat"]),
         (lambda: learner_of(network={"readout": "none"}), ["readout = 'none'", "summary"]),

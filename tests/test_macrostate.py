@@ -20,7 +20,7 @@ POLICIES: dict[str, Retention] = {
     "recent": Recent(slots=SLOTS),
     "reservoir": Reservoir(slots=SLOTS),
     "relevancy": Relevancy(slots=SLOTS),
-    "novelty": Novelty(slots=SLOTS),
+    "novelty": Novelty(slots=SLOTS, input_effect=0),  # the usual input is learned from all streams, like a parameter
     "surprise": Surprise(slots=SLOTS),
 }
 

@@ -12,10 +12,17 @@ from sabsim import OPTIMIZERS, SGD, Adam, ConfigError, Optimizer, RMSprop
 SIZE, STEPS = 7, 50
 ADAM = {"lr": 0.03, "beta_1": 0.8, "beta_2": 0.97, "eps": 1e-6}
 PAIRS: dict[str, tuple[Optimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = {
-    "adam": (Adam(clip=0.0, spike=0.0), lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.9, 0.99))),
+    "adam": (
+        Adam(clip=0.0, spike=0.0),
+        lambda p: torch.optim.Adam(p, lr=3e-3, betas=(0.9, 0.999), eps=3e-5, amsgrad=True),
+    ),
+    "adam, without the ceiling": (
+        Adam(clip=0.0, spike=0.0, amsgrad=False),
+        lambda p: torch.optim.Adam(p, lr=3e-3, betas=(0.9, 0.999), eps=3e-5),
+    ),
     "adam, all set": (
         Adam(clip=0.0, spike=0.0, **ADAM),
-        lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.8, 0.97), eps=1e-6),
+        lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.8, 0.97), eps=1e-6, amsgrad=True),
     ),
     "rmsprop": (
         RMSprop(lr=0.02, decay=0.9, eps=1e-5, clip=0.0),

@@ -12,6 +12,7 @@ from sabsim.reference import ReferenceLearner
 N, D_IN, D_OUT, SLOTS, STREAMS = 3, 2, 2, 4, 2
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 SALIENCES = {
+    "cosine": {"W_q": (N, N), "W_k": (N, N), "g": (1,)},
     "dot": {"W_q": (N, N), "W_k": (N, N)},
     "mlp": {"v": (N,), "W_1": (N, N), "W_2": (N, N)},
     "affine": {"w_m": (N,), "w_h": (N,), "b": (SLOTS,)},
@@ -20,7 +21,7 @@ SALIENCES = {
 
 
 def parameters(
-    cell: str = "lstm", salience: str | None = "dot", readout: str = "summary"
+    cell: str = "lstm", salience: str | None = "cosine", readout: str = "summary"
 ) -> dict[str, Tensor]:
     """Random parameters of a tiny network; without recall where `salience` is None."""
     generator = torch.Generator().manual_seed(3)
@@ -71,6 +72,7 @@ def total(gradients: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 VARIANTS = [
+    ("lstm", "cosine", "softmax", "h_hat", "summary"),
     ("lstm", "dot", "softmax", "h_hat", "summary"),
     ("gru", "mlp", "relu", "h", "weights"),
     ("rnn", "affine", "normalised", "h", "summary"),
@@ -179,7 +181,7 @@ def test_one_hop_by_hand() -> None:
         "readout.W_h": v_h, "readout.W_s": v_s, "readout.b": 0.0,
     }  # fmt: skip
     matrices = {n: torch.full((1, 1) if "W" in n else (1,), v, dtype=torch.float64) for n, v in p.items()}
-    oracle = ReferenceLearner(matrices, streams=1, k_top=2, k_trunc=2, slots=2, cell="rnn")
+    oracle = ReferenceLearner(matrices, streams=1, k_top=2, k_trunc=2, slots=2, cell="rnn", salience="dot")
     gradient = None
     for t in range(4):
         birth = torch.tensor([[0, 1]] if t >= 2 else [[-1, -1]])

@@ -65,7 +65,7 @@ POLICIES: dict[str, tuple[Retention, Keep]] = {
     "recent": (Recent(slots=SLOTS), keep_recent),
     "all": (All(slots=SLOTS), keep_all),
     "surprise": (Surprise(slots=SLOTS), keep_surprise),
-    "novelty": (Novelty(slots=SLOTS, protect=PROTECT), keep_novelty),
+    "novelty": (Novelty(slots=SLOTS, protect=PROTECT, input_effect=0), keep_novelty),
     "relevancy": (Relevancy(slots=SLOTS, buffer=BUFFER), keep_relevancy),
 }
 

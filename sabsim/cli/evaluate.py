@@ -96,7 +96,7 @@ def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunC
 def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, console: Console) -> dict[str, Any]:
     learner = build_learner(config)
     learned = checkpoint.states["parameters"]
-    for name, parameter in learner.parameters.items():
+    for name, parameter in learner.learned.items():
         value = learned.get(name)
         if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
             raise ConfigError(f"slots = {config.learner.slots}: parameter {name} has a shape that does not fit the run's")

@@ -16,7 +16,8 @@ class States(NamedTuple):
     """The states of a finished block, step-major: C steps, B streams, n units.
 
     ``h_hat`` and ``previous`` (the state before; zero at a sequence's start) have shape ``(C, B, n)``, ``loss`` ``(C, B)``
-    is the prediction or TD error there, ``birth`` ``(C,)`` the global steps; ``generator`` is the learner's own.
+    is the prediction or TD error there, ``birth`` ``(C,)`` the global steps; ``generator`` is the learner's own. ``usual``
+    ``(C, B, n)``: what h_hat would have been had the usual input come, for a policy that ``compares_input``.
     """
 
     h_hat: Tensor
@@ -24,6 +25,7 @@ class States(NamedTuple):
     loss: Tensor
     birth: Tensor
     generator: torch.Generator
+    usual: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,11 @@ class Retention(ABC):
     @property
     def accrues(self) -> bool:
         """Whether a protected microstate's score grows by the recall weight it receives."""
+        return False
+
+    @property
+    def compares_input(self) -> bool:
+        """Whether ``score`` wants ``States.usual``, which costs a cell step."""
         return False
 
     @abstractmethod

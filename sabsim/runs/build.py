@@ -129,7 +129,7 @@ def build_retention(config: RunConfig) -> Retention:
             f"slots = {options.slots}: retention all keeps every microstate of a sequence, "
             f"here at least {config.slots_for_all()}"
         )
-    own = {"protect": options.protect, "buffer": options.buffer}
+    own = {name: getattr(options, name) for name in ("protect", "input_effect", "buffer")}
     return kind(slots=options.slots, **_own_options("retention", kind, own))
 
 
@@ -142,9 +142,8 @@ def build_optimizer(config: RunConfig) -> Optimizer:
     options = config.resolved().optimizer
     kind = OPTIMIZERS[choose("optimizer", options.optimizer, OPTIMIZERS)]
     schedule: Any = choose("lr_schedule", options.lr_schedule, get_args(Schedule))
-    own = {name: getattr(options, name) for name in ("beta_1", "beta_2", "decay", "momentum")}
+    own = {name: getattr(options, name) for name in ("lr", "beta_1", "beta_2", "eps", "amsgrad", "decay", "momentum")}
     return kind(
-        lr=options.lr,
         clip=options.clip,
         schedule=schedule,
         decay_updates=options.decay_updates or 0,

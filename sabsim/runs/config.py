@@ -10,6 +10,7 @@ import torch
 
 from sabsim.credit import CREDIT_RULES
 from sabsim.errors import ConfigError, RunFolderError
+from sabsim.optim import OPTIMIZERS
 from sabsim.retention import RETENTIONS
 from sabsim.runs.choices import choose
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
@@ -48,7 +49,7 @@ class RunConfig:
         return self.task.length
 
     def resolved(self) -> RunConfig:
-        """The same run with what depends on machine, task or budget filled in: device, slots, decay.
+        """The same run with what depends on machine, task or budget filled in: device, slots, step size, decay.
 
         Raises:
             ConfigError: an unknown device, or CUDA where there is none
@@ -68,10 +69,13 @@ class RunConfig:
         if decay is None and self.optimizer.lr_schedule != "constant":
             rsqrt = self.optimizer.lr_schedule == "rsqrt"
             decay = _RSQRT_UPDATES if rsqrt else self._updates_of_budget()
+        lr = self.optimizer.lr
+        if lr is None:
+            lr = OPTIMIZERS[choose("optimizer", self.optimizer.optimizer, OPTIMIZERS)].lr
         return replace(
             self,
             learner=replace(self.learner, slots=slots),
-            optimizer=replace(self.optimizer, decay_updates=decay),
+            optimizer=replace(self.optimizer, lr=lr, decay_updates=decay),
             run=replace(self.run, device=device, stagger=stagger),
         )
 

@@ -123,7 +123,7 @@ class Loop:
         states: dict[str, State] = {
             "learner": self._learner.state_dict(),
             "stream": self._stream.state_dict(),
-            "parameters": self._learner.parameters,
+            "parameters": self._learner.learned,
         }
         save_checkpoint(self._folder, Checkpoint(states=states, numbers=self.state_dict()))
         self._saved_at = self.sequences

@@ -17,7 +17,7 @@ class LearnerOptions:
     preset: _Text = "stable"
     """Named combination of salience, sparsifier, stored state and readout: stable, paper or released."""
     salience: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
-    """Score a of a microstate against the current state: dot, mlp, affine or tanh."""
+    """Score a of a microstate against the current state: cosine, dot, mlp, affine or tanh."""
     sparsify: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
     """From scores a to recall weights a_tilde: softmax, relu, normalised or dense."""
     stores: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
@@ -59,6 +59,8 @@ class LearnerOptions:
     """Microstates remembered per stream (size of the macrostate M)."""
     protect: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 2)")] = None
     """Newest microstates that retention novelty never drops."""
+    input_effect: Annotated[float | None, arg(metavar="WEIGHT", help_behavior_hint="(default: 1)")] = None
+    """Weight of what the input did to the state, beside how far the state moved (retention novelty)."""
     buffer: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: half the slots)")] = None
     """Newest microstates in the short-term buffer of retention relevancy (nu)."""
 
@@ -69,7 +71,7 @@ class OptimizerOptions:
 
     optimizer: _Text = "adam"
     """Rule over the flat parameter vector: adam, rmsprop or sgd."""
-    lr: Annotated[float, arg(metavar="RATE")] = 1e-3
+    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: adam 0.003, else 0.001)")] = None
     """Learning rate, per update."""
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
@@ -85,8 +87,12 @@ class OptimizerOptions:
     """D of rsqrt; updates until linear or cosine reaches 0."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""
-    beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.99)")] = None
+    beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None
     """Decay of the mean squared gradient, per update (adam)."""
+    eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint="(default: adam 3e-5, rmsprop 1e-8)")] = None
+    """Added to the root of the mean squared gradient: much smaller gradients make no full step (adam, rmsprop)."""
+    amsgrad: Annotated[bool | None, arg(help_behavior_hint="(default: True)")] = None
+    """Divide by the root of the greatest mean squared gradient so far, not of today's (adam)."""
     decay: Annotated[float | None, arg(metavar="DECAY", help_behavior_hint="(default: 0.99)")] = None
     """Decay of the mean squared gradient, per update (rmsprop)."""
     momentum: Annotated[float | None, arg(metavar="MU", help_behavior_hint="(default: 0)")] = None
