@@ -84,6 +84,8 @@ def test_what_was_shown_outlasts_a_state_that_jumps_by_itself() -> None:
         p["cell.W_x"].copy_(0.5 * torch.eye(HIDDEN, D_IN, dtype=torch.float64))
         p["cell.W_h"][4, 4] = -2.0  # unit 4 begins to flip its sign at every step
         p["cell.b"][4] = 0.1
+        if "usual.steps" in learner.learned:
+            learner.learned["usual.steps"].fill_(100 * int(MEMORY))  # it has seen many zeros before
         x = torch.zeros(20, STREAMS, D_IN, dtype=torch.float64)
         x[3, :, :2] = 2.0
         play(learner, x)
