@@ -115,7 +115,7 @@ def test_damaged_folders_are_one_line(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text("[]")
     with pytest.raises(RunFolderError, match="is not a JSON object"):
         read_run(folder)
-    (folder / "config.json").write_text('{"format": 99}')
+    (folder / "config.json").write_text('{"format": 2}')
     (folder / "run.sqlite").write_text("no database, but long enough to be taken for one" * 40)
     with pytest.raises(RunFolderError, match=r"run\.sqlite': cannot be read"):
         read_run(folder).curve()
