@@ -30,8 +30,8 @@ class LearnerOptions:
     """Units of the hidden state h (n)."""
     forget_bias: Annotated[float, arg(metavar="BIAS")] = 5.0
     """Biases of the gate that keeps the state are drawn from 0 .. this (lstm, gru)."""
-    input_scale: Annotated[float, arg(metavar="SCALE")] = 1.0
-    """Input weights W_x are drawn from -this .. this; 1 suits one-hot inputs."""
+    input_scale: Annotated[float, arg(metavar="SCALE")] = 0.1
+    """Input weights W_x are drawn from -this .. this."""
     credit: _Text = "sab"
     """How a learning signal becomes a gradient: sab, tbptt, bptt or none."""
     k_top: Annotated[int, arg(metavar="K")] = 5
