@@ -115,7 +115,7 @@ class Optimizer(ABC):
             decaying.mul_(1 - rate * self.weight_decay * due)
         flat.sub_(torch.where(due, change, 0.0))
         if self.average:
-            follow = torch.clamp(1 / state["updates"].clamp(min=1), min=1 - self.average).to(flat.dtype)
+            follow = (1 / state["updates"].clamp(min=1).to(flat.dtype)).clamp(min=1 - self.average)
             state["average"].lerp_(flat, follow * due)
         return finite
 
