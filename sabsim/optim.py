@@ -166,7 +166,7 @@ class Adam(Optimizer):
     average: float = 0.995
     beta_1: float = 0.9
     beta_2: float = 0.999
-    eps: float = 3e-5
+    eps: float = 5e-6
     amsgrad: bool = True
 
     def __post_init__(self) -> None:

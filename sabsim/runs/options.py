@@ -94,7 +94,7 @@ class OptimizerOptions:
     """Decay of the mean gradient, per update (adam)."""
     beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None
     """Decay of the mean squared gradient, per update (adam)."""
-    eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint="(default: adam 3e-5, rmsprop 1e-8)")] = None
+    eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint="(default: adam 5e-6, rmsprop 1e-8)")] = None
     """Added to the root of the mean squared gradient: much smaller gradients make no full step (adam, rmsprop)."""
     amsgrad: Annotated[bool | None, arg(help_behavior_hint="(default: True)")] = None
     """Divide by the root of the greatest mean squared gradient so far, not of today's (adam)."""
