@@ -157,9 +157,14 @@ class StreamingLearner:
 
     @property
     def learned(self) -> dict[str, Tensor]:
-        """Views by name of all that an evaluation needs: parameters and, where retention wants it, the usual input."""
+        """Views by name of all that an evaluation needs: parameters and, where retention wants it, the usual input.
+
+        Once there were updates, and if the optimiser keeps their average, these are the averaged parameters.
+        """
+        averaged = "average" in self._optim and int(self.updates) > 0
+        parameters = self._parameters.named(self._optim["average"]) if averaged else self.parameters
         usual = {} if self._usual is None else {f"usual.{name}": array for name, array in self._usual.arrays.items()}
-        return self.parameters | usual
+        return parameters | usual
 
     @property
     def grads(self) -> dict[str, Tensor]:

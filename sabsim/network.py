@@ -28,7 +28,8 @@ class Network:
     provisional h_hat or h. ``readout``: y = W [h ; s] + b (``summary``) or W [h ; a_tilde] + b (``weights``, eq. 5).
     ``forget_bias``: the initial biases of the LSTM's forget gate (the GRU's update gate) are uniform in 0 .. this, and
     those of the LSTM's input gate are their negatives.
-    ``input_scale``: W_x is initially uniform in +- this; 1 suits one-hot inputs.
+    ``input_scale``: W_x is initially uniform in +- this. With 1 and one-hot inputs even untrained states tell inputs apart,
+    and recall learns without replay (docs/decisions.md).
 
     Raises ConfigError: for a size below 1 or an unknown name.
     """
@@ -42,7 +43,7 @@ class Network:
     stores: StoresName = "h_hat"
     readout: ReadoutName = "summary"
     forget_bias: float = 5.0
-    input_scale: float = 1.0
+    input_scale: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("d_in", "d_out", "hidden"):

@@ -18,10 +18,12 @@ from torch import Tensor
 from .errors import ConfigError
 
 OptimState = dict[str, Tensor]
-SPIKE_DECAY = 0.999
-"""Decay per update of the mean square of the gradient norms that a spike is compared with."""
+USUAL_DECAY = 0.999
+"""Decay per update of the mean square of the gradient norms: what is usual."""
+OUTLIER = 3.0
+"""A norm enters that mean as at most this many times the usual one, so that one burst does not become the yardstick."""
 
-Schedule = Literal["constant", "rsqrt", "linear", "cosine"]
+Schedule = Literal["constant", "inverse", "rsqrt", "linear", "cosine"]
 
 
 def require_eps(eps: float) -> None:
@@ -34,12 +36,18 @@ def require_eps(eps: float) -> None:
 class Optimizer(ABC):
     """Common settings.
 
-    ``lr``: step size. ``clip``: greatest global norm of the gradient (0: no clip). ``schedule``: ``rsqrt`` lets the step
-    size fall as lr / sqrt(1 + updates / ``decay_updates``), which needs no end and suits an endless stream; with ``linear``
-    and ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it. ``weight_decay``: decoupled
-    (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's parameters alone, so that
-    scores stay small enough for recall to change its mind. ``spike``: a gradient whose norm is more than this many times
-    the running root mean square of the norms is shortened to that (0: off).
+    ``lr``: step size. ``clip``: greatest global norm of the gradient (0: no clip). ``spike``: a gradient whose norm is more
+    than this many times the usual one (the running root mean square of the norms) is shortened to that (0: off).
+
+    ``schedule``: ``inverse`` and ``rsqrt`` let the step size fall as lr / (1 + z) and lr / sqrt(1 + z), not below
+    ``lr_floor`` times lr, with z = signals / ``decay_updates``. They need no end and suit an endless stream. An update
+    counts as a signal by the share of its gradient norm in the usual one, at most 1: quiet stretches, long in one task and
+    short in another, use up nothing. With ``linear`` and ``cosine`` it falls to 0 over ``decay_updates`` updates;
+    ``constant`` leaves it.
+
+    ``weight_decay``: decoupled (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's
+    parameters alone. ``average``: decay per update of a running mean of the parameters, which is what an evaluation uses
+    (Polyak & Juditsky 1992): learning swings about a valley whose middle is better than where it is at any moment. 0: off.
 
     Raises ConfigError: for a setting out of range.
     """
@@ -50,16 +58,21 @@ class Optimizer(ABC):
     clip: float = 1.0
     schedule: Schedule = "constant"
     decay_updates: int = 0
+    lr_floor: float = 0.02
     weight_decay: float = 0.0
     spike: float = 0.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.lr < inf:
             raise ConfigError(f"lr = {self.lr}: must be 0 or more")
         if not 0 <= self.clip < inf:
             raise ConfigError(f"clip = {self.clip}: must be 0 (off) or more")
-        if not (self.spike == 0 or 1 <= self.spike < inf):
-            raise ConfigError(f"spike = {self.spike}: must be 0 (off), or at least 1")
+        if not 0 <= self.spike < inf:
+            raise ConfigError(f"spike = {self.spike}: must be 0 (off) or more")
+        for name in ("lr_floor", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be in [0, 1)")
         if not 0 <= self.weight_decay < inf:
             raise ConfigError(f"weight_decay = {self.weight_decay}: must be 0 (off) or more")
         if self.schedule not in get_args(Schedule):
@@ -68,9 +81,10 @@ class Optimizer(ABC):
             raise ConfigError(f"decay_updates = {self.decay_updates}: schedule {self.schedule} needs at least 1")
 
     def state(self, flat: Tensor) -> OptimState:
-        """Moment vectors like ``flat``, the number of updates taken, the last gradient norm, the mean square of norms."""
-        state = {name: torch.zeros_like(flat) for name in self.moments}
-        state |= {"norm": flat.new_zeros(()), "mean_square_norm": flat.new_zeros(())}
+        """Moment vectors and average like ``flat``; updates and signals so far, the last norm, the mean square of norms."""
+        vectors = (*self.moments, "average") if self.average else self.moments
+        state = {name: torch.zeros_like(flat) for name in vectors}
+        state |= {name: flat.new_zeros(()) for name in ("norm", "mean_square_norm", "signals")}
         return {**state, "updates": torch.zeros((), dtype=torch.int64, device=flat.device)}
 
     def update(
@@ -93,34 +107,40 @@ class Optimizer(ABC):
         state["norm"].copy_(torch.where(due, norm, state["norm"]))
         scale = self._shorten(norm, state, due)
         before = {name: state[name].clone() for name in self.moments} if proceed is not None else {}
-        rate = self._rate(state["updates"], flat)
+        rate = self._rate(state).to(flat.dtype)
         change = self._change(torch.where(finite, grad * scale, 0.0), state, rate)
         for name, moment in before.items():
             state[name].copy_(torch.where(due, state[name], moment))
         if self.weight_decay and decaying is not None:
             decaying.mul_(1 - rate * self.weight_decay * due)
         flat.sub_(torch.where(due, change, 0.0))
+        if self.average:
+            follow = (1 / state["updates"].clamp(min=1).to(flat.dtype)).clamp(min=1 - self.average)
+            state["average"].lerp_(flat, follow * due)
         return finite
 
     def _shorten(self, norm: Tensor, state: OptimState, due: Tensor) -> Tensor:
-        """What the gradient is multiplied by: the clip, and the limit on spikes, whose yardstick it keeps up to date."""
+        """What the gradient is multiplied by: the clip and the limit on spikes; keeps the usual norm and counts signals."""
+        mean_square = state["mean_square_norm"]
+        usual = torch.where(mean_square > 0, mean_square.sqrt(), norm)
+        state["signals"].add_(torch.where(due, (norm / usual.clamp_min(1e-30)).clamp(max=1.0), 0.0))
         limit = torch.full_like(norm, self.clip if self.clip else inf)
         if self.spike:
-            usual = state["mean_square_norm"]
-            limit = torch.where(usual > 0, torch.minimum(limit, self.spike * usual.sqrt()), limit)
-            square = torch.minimum(norm, limit).square()
-            follow = torch.where(usual > 0, torch.lerp(usual, square, 1 - SPIKE_DECAY), square)
-            usual.copy_(torch.where(due, follow, usual))
+            limit = torch.minimum(limit, self.spike * usual)
+        square = torch.minimum(norm, OUTLIER * usual).square()
+        follow = torch.where(mean_square > 0, torch.lerp(mean_square, square, 1 - USUAL_DECAY), square)
+        mean_square.copy_(torch.where(due, follow, mean_square))
         return torch.clamp(limit / (norm + 1e-12), max=1.0)
 
-    def _rate(self, updates: Tensor, flat: Tensor) -> Tensor:
+    def _rate(self, state: OptimState) -> Tensor:
         if self.schedule == "constant":
-            return torch.full((), self.lr, dtype=flat.dtype, device=flat.device)
-        if self.schedule == "rsqrt":
-            return (self.lr / torch.sqrt(1 + updates / self.decay_updates)).to(flat.dtype)
-        left = 1 - (updates / self.decay_updates).clamp(max=1.0)
+            return torch.full_like(state["norm"], self.lr)
+        if self.schedule in ("inverse", "rsqrt"):
+            share = 1 / (1 + state["signals"] / self.decay_updates)
+            return self.lr * (share if self.schedule == "inverse" else share.sqrt()).clamp(min=self.lr_floor)
+        left = 1 - (state["updates"] / self.decay_updates).clamp(max=1.0)
         shape = left if self.schedule == "linear" else 0.5 - 0.5 * torch.cos(pi * left)
-        return (self.lr * shape).to(flat.dtype)
+        return self.lr * shape
 
     @abstractmethod
     def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
@@ -139,12 +159,15 @@ class Adam(Optimizer):
 
     name: ClassVar[str] = "adam"
     moments: ClassVar[tuple[str, ...]] = ("mean", "square", "ceiling")
-    lr: float = 3e-3
+    lr: float = 4e-3
+    schedule: Schedule = "inverse"
+    decay_updates: int = 3000
+    spike: float = 1.0
+    average: float = 0.995
     beta_1: float = 0.9
     beta_2: float = 0.999
     eps: float = 3e-5
     amsgrad: bool = True
-    spike: float = 3.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

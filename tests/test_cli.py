@@ -68,7 +68,7 @@ def test_run_help_explains_every_option(
         for name in group.__dataclass_fields__:
             assert f"--{name.replace('_', '-')}" in shown, name
     assert ("--T INT" in shown) == (task is not None)
-    for words in ("(k_top", "(k_trunc)", "(B)", "(default: adam 0.003, else 0.001)", "SEQUENCES", "STEPS", "--resume"):
+    for words in ("(k_top", "(k_trunc)", "(B)", "(default: adam 0.004, else 0.001)", "SEQUENCES", "STEPS", "--resume"):
         assert words in shown
     for option, names in catalogue().items():
         if option != "TASK":
@@ -131,9 +131,9 @@ def test_a_foreign_run_folder_is_one_line(finished: Path, capsys: pytest.Capture
     said = mistake(capsys, "run", "copying", "--resume", "--hidden", "16", *out)
     assert said == f"hidden = 16: the run in '{finished}' has 8; leave it out, or give another --out"
     data = json.loads((finished / "config.json").read_text())
-    (finished / "config.json").write_text(json.dumps(data | {"format": 2}))
+    (finished / "config.json").write_text(json.dumps(data | {"format": 99}))
     for command in (["run", "copying", "--resume", *out], ["evaluate", str(finished)]):
-        assert "run-folder format 2, but this sabsim reads format 1; use the version" in mistake(capsys, *command)
+        assert "run-folder format 99, but this sabsim reads format 2; use the version" in mistake(capsys, *command)
     (finished / "config.json").write_text("{")
     assert "cannot be read" in mistake(capsys, "evaluate", str(finished))
 

@@ -136,7 +136,7 @@ def test_a_saved_state_continues_bit_for_bit(case: Case, dtype: torch.dtype) -> 
 def test_an_evaluator_is_apart_and_deterministic(case: Case) -> None:
     learner = case.learner()
     list(drive(learner, 0, 18))
-    before = everything(learner)
+    before, learned = everything(learner), {name: value.clone() for name, value in learner.learned.items()}
     histories = [outcome(learner.evaluator(streams=2, seed=3), 0, 26) for _ in range(2)]
     assert same(everything(learner), before)
     assert equal(*histories)
@@ -145,11 +145,22 @@ def test_an_evaluator_is_apart_and_deterministic(case: Case) -> None:
     assert evaluator.clock == 0
     assert not evaluator.learning
     assert all(events is None for _, events in drive(evaluator, 0, 13))
-    assert torch.equal(evaluator.flat, learner.flat)
     assert int(evaluator.updates) == 0
     list(drive(learner, 18, 30))  # and the other way round
-    assert torch.equal(evaluator.flat, before["flat"])
+    assert all(torch.equal(value, learned[name]) for name, value in evaluator.learned.items())
     assert not torch.equal(learner.flat, before["flat"])
+
+
+def test_an_evaluator_plays_the_averaged_parameters_once_there_are_some() -> None:
+    learner = Case(NOISY).learner(optimizer=Adam(average=0.9))
+    learner.flat.add_(0.1)
+    assert torch.equal(learner.evaluator().flat, learner.flat)
+    list(drive(learner, 0, 18))
+    assert not torch.equal(learner.evaluator().flat, learner.flat)
+    assert torch.equal(learner.evaluator().flat, learner.state_dict()["optimizer.average"])
+    plain = Case(NOISY).learner(optimizer=Adam(average=0.0))
+    list(drive(plain, 0, 18))
+    assert torch.equal(plain.evaluator().flat, plain.flat)
 
 
 def test_an_evaluator_does_not_explore() -> None:

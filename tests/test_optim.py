@@ -10,18 +10,19 @@ from torch import Tensor, nn
 from sabsim import OPTIMIZERS, SGD, Adam, ConfigError, Optimizer, RMSprop
 
 SIZE, STEPS = 7, 50
+PLAIN = {"clip": 0.0, "spike": 0.0, "schedule": "constant"}
 ADAM = {"lr": 0.03, "beta_1": 0.8, "beta_2": 0.97, "eps": 1e-6}
 PAIRS: dict[str, tuple[Optimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = {
     "adam": (
-        Adam(clip=0.0, spike=0.0),
-        lambda p: torch.optim.Adam(p, lr=3e-3, betas=(0.9, 0.999), eps=3e-5, amsgrad=True),
+        Adam(**PLAIN),
+        lambda p: torch.optim.Adam(p, lr=4e-3, betas=(0.9, 0.999), eps=3e-5, amsgrad=True),
     ),
     "adam, without the ceiling": (
-        Adam(clip=0.0, spike=0.0, amsgrad=False),
-        lambda p: torch.optim.Adam(p, lr=3e-3, betas=(0.9, 0.999), eps=3e-5),
+        Adam(amsgrad=False, **PLAIN),
+        lambda p: torch.optim.Adam(p, lr=4e-3, betas=(0.9, 0.999), eps=3e-5),
     ),
     "adam, all set": (
-        Adam(clip=0.0, spike=0.0, **ADAM),
+        Adam(**PLAIN, **ADAM),
         lambda p: torch.optim.Adam(p, lr=0.03, betas=(0.8, 0.97), eps=1e-6, amsgrad=True),
     ),
     "rmsprop": (
@@ -119,6 +120,57 @@ def test_the_step_size_follows_its_schedule(schedule: str, share: Callable[[floa
     assert (rates.diff(dim=0) <= 1e-15).all()
 
 
+@pytest.mark.parametrize(("schedule", "power"), [("inverse", 1.0), ("rsqrt", 0.5)])
+def test_an_endless_schedule_counts_signals(schedule: str, power: float) -> None:
+    """Quiet updates use up almost nothing of the step size, loud ones no more than one each; and it has a floor."""
+    rule = SGD(lr=0.5, clip=0.0, schedule=schedule, decay_updates=10, lr_floor=0.2)
+    state, flat, rates = rule.state(start()), start(), []
+    for size in [1.0] * 10 + [1e-6] * 200 + [1e6] + [1.0] * 3000:
+        before = flat.clone()
+        rule.update(flat, torch.full_like(flat, size), state)
+        rates.append(float((before - flat)[0]) / size)
+    assert rates[9] == pytest.approx(0.5 * 0.5**power, rel=1e-6)
+    assert rates[209] == pytest.approx(rates[9], rel=1e-3)
+    assert rates[210] == pytest.approx(0.5 * (10 / 21) ** power, rel=1e-2)
+    assert rates[-1] == pytest.approx(0.5 * 0.2, rel=1e-6)
+
+
+def test_a_spike_is_shortened_to_the_usual_norm() -> None:
+    rule = SGD(lr=1.0, clip=0.0, spike=2.0)
+    state, flat, moved = rule.state(start()), start(), []
+    for size in [1.0] * 50 + [1000.0] + [1.0] * 50:
+        before = flat.clone()
+        rule.update(flat, torch.full_like(flat, size), state)
+        moved.append(float((before - flat)[0]))
+    assert moved[50] == pytest.approx(2.0)
+    assert moved[49] == pytest.approx(1.0)
+    # The spike counted as three times the usual norm, so the yardstick hardly moved.
+    assert float(state["mean_square_norm"]) / SIZE == pytest.approx(1.0, rel=0.01)
+
+
+def test_the_yardstick_follows_a_lasting_change() -> None:
+    """A limit of 1 must not hold down what it is measured by: gradients ten times as large become the usual ones."""
+    rule = SGD(lr=0.0, clip=0.0, spike=1.0)
+    state, flat = rule.state(start()), start()
+    for size in [1.0] * 100 + [10.0] * 6000:
+        rule.update(flat, torch.full_like(flat, size), state)
+    assert float(state["mean_square_norm"] / SIZE) ** 0.5 == pytest.approx(10.0, rel=0.02)
+
+
+def test_the_average_is_a_mean_and_then_forgets() -> None:
+    rule = SGD(lr=0.1, clip=0.0, average=0.9)
+    state, flat, path = rule.state(start()), start(), []
+    for grad in gradients(60):
+        rule.update(flat, grad, state)
+        path.append(flat.clone())
+        if len(path) == 10:
+            torch.testing.assert_close(state["average"], torch.stack(path).mean(0), rtol=1e-6, atol=1e-6)
+    expected = torch.stack(path[:10]).mean(0)
+    for row in path[10:]:
+        expected = 0.9 * expected + 0.1 * row
+    torch.testing.assert_close(state["average"], expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("rule", EVERY, ids=str)
 def test_an_update_that_is_not_due_changes_nothing(rule: Optimizer) -> None:
     """Bit for bit: the parameters, the moments and the count; the next one goes on as if it had never been."""
@@ -171,6 +223,10 @@ def test_single_precision_stays_single(rule: Optimizer) -> None:
         (lambda: SGD(schedule="step"), "schedule = 'step'"),
         (lambda: RMSprop(schedule="linear"), "decay_updates = 0"),
         (lambda: SGD(schedule="cosine", decay_updates=-3), "decay_updates = -3"),
+        (lambda: SGD(spike=-1.0), "spike = -1.0"),
+        (lambda: SGD(average=1.0), "average = 1.0"),
+        (lambda: SGD(lr_floor=-0.1), "lr_floor = -0.1"),
+        (lambda: Adam(eps=0.0), "eps = 0.0"),
         (lambda: Adam(beta_1=1.0), "beta_1 = 1.0"),
         (lambda: Adam(beta_2=-0.5), "beta_2 = -0.5"),
     ],

@@ -41,7 +41,7 @@ class SAB(CreditRule):
     k_att: int = 1
     replays: int = 2
     update_every: int | None = None
-    explore: float = 0.3
+    explore: float = 1.0
     negligible: float = 0.02
     trigger: Trigger = "clock"
 

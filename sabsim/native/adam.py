@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..optim import SPIKE_DECAY, Adam, OptimState
+from ..optim import OUTLIER, USUAL_DECAY, Adam, OptimState
 from .bindings import Calls, Struct
 
-_SCHEDULES = ("constant", "rsqrt", "linear", "cosine")
-_NUMBERS = ("lr", "beta_1", "beta_2", "eps", "clip", "spike", "weight_decay")
+_SCHEDULES = ("constant", "inverse", "rsqrt", "linear", "cosine")
+_NUMBERS = ("lr", "beta_1", "beta_2", "eps", "clip", "spike", "lr_floor", "weight_decay")
 
 
 class NativeAdam:
@@ -17,7 +17,8 @@ class NativeAdam:
 
     def __init__(self, calls: Calls, adam: Adam) -> None:
         self._calls, self._struct = calls, Struct("Adam", calls.like.dtype)
-        self._struct.set(**{name: getattr(adam, name) for name in _NUMBERS}, spike_decay=SPIKE_DECAY)
+        self._struct.set(**{name: getattr(adam, name) for name in _NUMBERS})
+        self._struct.set(usual_decay=USUAL_DECAY, outlier=OUTLIER, average_decay=adam.average)
         self._struct.set(schedule=_SCHEDULES.index(adam.schedule), decay_updates=adam.decay_updates)
         self._struct.set(size=calls.like.numel(), amsgrad=adam.amsgrad)
         self._finite = (torch.tensor(False), torch.tensor(True))

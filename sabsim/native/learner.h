@@ -134,7 +134,7 @@ typedef struct {
     int64_t size;
     int64_t decay_first; /* the part of the parameters that weight decay shrinks: first and past-the-last place */
     int64_t decay_last;
-    int64_t schedule; /* 0: constant, 1: rsqrt, 2: linear, 3: cosine */
+    int64_t schedule; /* constant, inverse, rsqrt, linear, cosine */
     int64_t amsgrad;
     double lr;
     double decay_updates;
@@ -143,7 +143,10 @@ typedef struct {
     double eps;
     double clip;
     double spike;
-    double spike_decay;
+    double usual_decay;
+    double outlier;
+    double lr_floor;
+    double average_decay;
     double weight_decay;
     real *flat;
     real *grad;
@@ -152,6 +155,8 @@ typedef struct {
     real *ceiling;
     real *norm;
     real *mean_square_norm;
+    real *signals;
+    real *average; /* NULL: not kept */
     int64_t *updates;
 } Adam;
 

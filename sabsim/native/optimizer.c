@@ -1,26 +1,35 @@
-/* Adam over the flat parameter vector, with the clip and the limit on spikes, in two passes: the norm, and the rest. */
+/* Adam over the flat parameter vector, with the clip, the limit on spikes, the schedule and the averaged parameters. */
 
 #include "learner.h"
 
+enum { CONSTANT, INVERSE, RSQRT, LINEAR, COSINE };
+
 #define PI 3.14159265358979323846
 
-static double rate_at(const Adam *a, int64_t updates)
+static double rate_at(const Adam *a)
 {
-    if (a->schedule == 0) return a->lr;
-    if (a->schedule == 1) return a->lr / sqrt(1 + (double)updates / a->decay_updates);
-    const double past = (double)updates / a->decay_updates, left = past > 1 ? 0 : 1 - past;
-    return a->lr * (a->schedule == 2 ? left : 0.5 - 0.5 * cos(PI * left));
+    const double signals = a->signals[0] / a->decay_updates, past = (double)a->updates[0] / a->decay_updates;
+    const double share = a->schedule == INVERSE ? 1 / (1 + signals) : 1 / sqrt(1 + signals), left = past > 1 ? 0 : 1 - past;
+    switch (a->schedule) {
+    case INVERSE:
+    case RSQRT: return a->lr * (share > a->lr_floor ? share : a->lr_floor);
+    case LINEAR: return a->lr * left;
+    case COSINE: return a->lr * (0.5 - 0.5 * cos(PI * left));
+    default: return a->lr;
+    }
 }
 
-/* What the gradient is multiplied by: the clip, and the limit on spikes, whose yardstick it keeps up to date. */
+/* What the gradient is multiplied by: the clip and the limit on spikes; keeps the usual norm and counts signals. */
 static real shorten(const Adam *a, real norm, int due)
 {
-    const double usual = a->mean_square_norm[0], limit_of_clip = a->clip ? a->clip : INFINITY;
-    double limit = limit_of_clip;
-    if (a->spike) {
-        if (usual > 0 && a->spike * sqrt(usual) < limit) limit = a->spike * sqrt(usual);
-        const double size = norm < limit ? norm : limit, square = size * size;
-        if (due) a->mean_square_norm[0] = (real)(usual > 0 ? usual + (1 - a->spike_decay) * (square - usual) : square);
+    const double mean_square = a->mean_square_norm[0], usual = mean_square > 0 ? sqrt(mean_square) : norm;
+    double limit = a->clip ? a->clip : INFINITY;
+    if (a->spike && a->spike * usual < limit) limit = a->spike * usual;
+    if (due) {
+        const double loud = norm / (usual > 1e-30 ? usual : 1e-30), size = norm < a->outlier * usual ? norm : a->outlier * usual;
+        a->signals[0] += (real)(loud < 1 ? loud : 1);
+        a->mean_square_norm[0] =
+            (real)(mean_square > 0 ? mean_square + (1 - a->usual_decay) * (size * size - mean_square) : size * size);
     }
     const double scale = limit / (norm + 1e-12);
     return scale < 1 ? (real)scale : 1;
@@ -57,6 +66,14 @@ static inline __attribute__((always_inline)) void move(
     }
 }
 
+/* The running mean of the parameters: a plain mean at first. */
+static void follow(const Adam *a)
+{
+    const double count = (double)a->updates[0], least = 1 - a->average_decay;
+    const real share = (real)(1 / count > least ? 1 / count : least);
+    for (int64_t i = 0; i < a->size; i++) a->average[i] += share * (a->flat[i] - a->average[i]);
+}
+
 /* One step where it is due: `proceed` 1: yes, 0: no, -1: always. Returns whether the gradient was finite. One that is not
    changes no parameter; with `proceed` -1 the moments fade as they would under a gradient of zero. */
 int64_t sab_adam(const Adam *a, int64_t proceed)
@@ -69,7 +86,7 @@ int64_t sab_adam(const Adam *a, int64_t proceed)
         a->norm[0] = norm;
     }
     const real scale = finite ? shorten(a, norm, due) : 0;
-    const double rate = rate_at(a, a->updates[0]), count = a->updates[0] > 1 ? (double)a->updates[0] : 1;
+    const double rate = rate_at(a), count = a->updates[0] > 1 ? (double)a->updates[0] : 1;
     const real step = due ? (real)(rate / (1 - pow(a->beta_1, count))) : 0;
     const real correction = (real)(1 / sqrt(1 - pow(a->beta_2, count)));
     if (due && a->weight_decay != 0)
@@ -78,5 +95,6 @@ int64_t sab_adam(const Adam *a, int64_t proceed)
         move(a, 1, scale, step, correction);
     else
         move(a, 0, scale, step, correction);
+    if (due && a->average) follow(a);
     return finite;
 }

@@ -153,7 +153,9 @@ def build_optimizer(config: RunConfig) -> Optimizer:
         schedule=schedule,
         decay_updates=options.decay_updates or 0,
         weight_decay=options.weight_decay,
+        lr_floor=options.lr_floor,
         spike=options.spike,
+        average=options.average,
         **_own_options("optimizer", kind, own),
     )
 

@@ -16,12 +16,12 @@ from sabsim.runs.choices import choose
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.tasks import TASKS, Task
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run folder. Another number means that files or their meaning have changed."""
 
 _DEFAULT_SLOTS = 32
-_RSQRT_UPDATES = 20_000
-"""The rsqrt schedule's default: the step size is at 71 % by then, about when copying at T = 100 is being solved."""
+_ENDLESS_UPDATES = 3_000
+"""D of the schedules that need no end: copying finds what to attend to in about as many learning signals."""
 _GroupT = TypeVar("_GroupT")
 
 
@@ -67,8 +67,8 @@ class RunConfig:
             slots = self.slots_for_all() if retention == "all" else _DEFAULT_SLOTS
         decay = self.optimizer.decay_updates
         if decay is None and self.optimizer.lr_schedule != "constant":
-            rsqrt = self.optimizer.lr_schedule == "rsqrt"
-            decay = _RSQRT_UPDATES if rsqrt else self._updates_of_budget()
+            endless = self.optimizer.lr_schedule in ("inverse", "rsqrt")
+            decay = _ENDLESS_UPDATES if endless else self._updates_of_budget()
         lr = self.optimizer.lr
         if lr is None:
             lr = OPTIMIZERS[choose("optimizer", self.optimizer.optimizer, OPTIMIZERS)].lr

@@ -30,8 +30,8 @@ class LearnerOptions:
     """Units of the hidden state h (n)."""
     forget_bias: Annotated[float, arg(metavar="BIAS")] = 5.0
     """Biases of the gate that keeps the state are drawn from 0 .. this (lstm, gru)."""
-    input_scale: Annotated[float, arg(metavar="SCALE")] = 1.0
-    """Input weights W_x are drawn from -this .. this; 1 suits one-hot inputs."""
+    input_scale: Annotated[float, arg(metavar="SCALE")] = 0.1
+    """Input weights W_x are drawn from -this .. this."""
     credit: _Text = "sab"
     """How a learning signal becomes a gradient: sab, tbptt, bptt or none."""
     k_top: Annotated[int, arg(metavar="K")] = 5
@@ -44,7 +44,7 @@ class LearnerOptions:
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
     """Steps between parameter updates (u), at most k_trunc."""
-    explore: Annotated[float, arg(metavar="SCALE")] = 0.3
+    explore: Annotated[float, arg(metavar="SCALE")] = 1.0
     """Gumbel noise added to scores when the k_top are chosen, while learning; 0 is none (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
@@ -71,20 +71,25 @@ class OptimizerOptions:
 
     optimizer: _Text = "adam"
     """Rule over the flat parameter vector: adam, rmsprop or sgd."""
-    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: adam 0.003, else 0.001)")] = None
+    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: adam 0.004, else 0.001)")] = None
     """Learning rate, per update."""
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
-    spike: Annotated[float, arg(metavar="FACTOR")] = 3.0
-    """Largest gradient norm, in multiples of its running root mean square; a longer one is shortened. 0: no limit."""
+    spike: Annotated[float, arg(metavar="FACTOR")] = 1.0
+    """Largest gradient norm, in multiples of the usual one (running root mean square); 0: no limit."""
+    average: Annotated[float, arg(metavar="DECAY")] = 0.995
+    """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
     weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
     """Decay of the salience's parameters, per unit of learning rate and update."""
-    lr_schedule: _Text = "rsqrt"
-    """How the learning rate falls: rsqrt (as 1/sqrt(1 + updates/D)), linear or cosine (to 0), constant (not at all)."""
+    lr_schedule: _Text = "inverse"
+    """How the learning rate falls: inverse (as 1/(1 + z)) or rsqrt (1/sqrt(1 + z)) in the learning signals met, z = those
+    over D; linear or cosine (to 0) in updates; constant (not at all)."""
     decay_updates: Annotated[
-        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: rsqrt 20000, else those of the budget)")
+        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: inverse, rsqrt 3000, else those of the budget)")
     ] = None
-    """D of rsqrt; updates until linear or cosine reaches 0."""
+    """D of inverse and rsqrt, in updates as strong as usual; updates until linear or cosine reaches 0."""
+    lr_floor: Annotated[float, arg(metavar="SHARE")] = 0.02
+    """Share of the learning rate below which inverse and rsqrt do not fall."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""
     beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None
