@@ -12,19 +12,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .backend import BackendName, choose_backend
 from .credit import CreditRule
 from .devices import choose_device
 from .errors import ConfigError
+from .exploration import Exploration
 from .macrostate import Macrostate
 from .network import Network, Parameters
-from .offering import offer_block
 from .optim import Optimizer
 from .replay import Replay, ReplayEvents
 from .retention import All, Retention
-from .sparsify import EMPTY, SPARSIFIERS
+from .sparsify import SPARSIFIERS
 from .usual import UsualInput
-from .watch import Watch
-from .window import Window
 
 TRIGGER_DECAY = 0.99
 """Decay per block of the running mean of replayed credit that the ``replay`` trigger compares with."""
@@ -50,8 +49,10 @@ class StreamingLearner:
         seed: of the initial parameters and of whatever retention draws.
         device: "cpu", "cuda", or "auto" (CUDA if there is one).
         dtype: torch.float32 or torch.float64.
+        backend: what computes: "torch", "native" (compiled C; the combinations that it serves are in
+            `sabsim.backend`), or "auto", native where it can.
 
-    Raises ConfigError: for settings that do not fit each other.
+    Raises ConfigError: for settings that do not fit each other, or a backend that cannot serve them.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class StreamingLearner:
         seed: int = 0,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
+        backend: BackendName = "auto",
     ) -> None:
         if streams < 1:
             raise ConfigError(f"streams = {streams}: must be at least 1")
@@ -80,10 +82,12 @@ class StreamingLearner:
         slots = retention.slots if credit.recalls else 0
         self._parameters = Parameters(network, recall=credit.recalls, slots=slots, dtype=dtype, device=self.device)
         self._parameters.initialise(seed)
+        self._backend = choose_backend(backend, self._parameters, credit)
         self._optim = optimizer.state(self.flat)
+        self._step_of_optimizer = self._backend.update(optimizer)
         self._decaying = self._parameters.salience_part()
         sparsifier = SPARSIFIERS[network.sparsify](credit.k_top, slots) if credit.recalls else None
-        self.window = Window(
+        self.window = self._backend.window(
             self._parameters,
             sparsifier,
             streams=streams,
@@ -96,9 +100,9 @@ class StreamingLearner:
         self._replay: Replay | None = None
         self._usual: UsualInput | None = None
         if credit.recalls and retention.compares_input:
-            self._usual = UsualInput(self._parameters, streams=streams, block=credit.block)
+            self._usual = self._backend.usual(self._parameters, streams=streams, block=credit.block)
         if credit.recalls:
-            self._memory = Macrostate(
+            self._memory = self._backend.macrostate(
                 streams=streams,
                 slots=slots,
                 d_in=network.d_in,
@@ -108,7 +112,7 @@ class StreamingLearner:
                 like=self.flat,
             )
             if credit.replays:
-                self._replay = Replay(
+                self._replay = self._backend.replay(
                     self._parameters,
                     streams=streams,
                     budget=credit.replays,
@@ -117,20 +121,24 @@ class StreamingLearner:
                 )
         self._generator = torch.Generator(device=self.device).manual_seed(seed + 1)
         self._position = self.window.history
-        self._local = torch.zeros(streams, dtype=torch.int64, device=self.device)
-        self._watch = Watch(streams, self.device)
+        self._watch = self._backend.watch(streams, self.device)
         self._always = torch.ones((), dtype=torch.bool, device=self.device)
         self._typical = self.flat.new_zeros(())
         self.clock = 0
-        self._noise: Tensor | None = None
+        self._exploration: Exploration | None = None
         if sparsifier is not None and sparsifier.explores and credit.explore > 0:
-            self._noise = self.flat.new_zeros(credit.block, streams, slots)
-            self._exploring = self.flat.new_ones(streams, 1)
-            self._coin = self.flat.new_ones(streams, 1)
+            self._exploration = self._backend.exploration(
+                block=credit.block, streams=streams, slots=slots, scale=credit.explore, like=self.flat
+            )
         self._draw_noise()
-        self._refresh()
+        self.window.refresh(self._memory)
 
     # What there is to see
+
+    @property
+    def backend(self) -> str:
+        """What computes: "torch" or "native"."""
+        return self._backend.name
 
     @property
     def flat(self) -> Tensor:
@@ -199,13 +207,11 @@ class StreamingLearner:
     def reset(self, done: Tensor) -> None:
         """The streams in ``done`` ``(streams,)`` bool begin a new sequence: zero state, empty macrostate."""
         self._advance_if_full()
-        self.window.cut(self._position, done.unsqueeze(1))
-        self._local.masked_fill_(done, 0)
-        if self._noise is not None:
-            self._exploring.copy_(torch.where(done.unsqueeze(1), self._coin, self._exploring))
+        self.window.cut(self._position, done)
+        if self._exploration is not None:
+            self._exploration.begin(done)
         if self._memory is not None:
             self._memory.clear(done)
-            self._gap.masked_fill_(done.unsqueeze(1), EMPTY)
 
     @torch.no_grad()
     def step(self, x: Tensor) -> Tensor:
@@ -216,12 +222,7 @@ class StreamingLearner:
         if x.shape != (self.streams, self.network.d_in):
             raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {self.streams, self.network.d_in}")
         self._advance_if_full()
-        noise = None
-        if self._noise is not None and self.learning:
-            noise = self._noise[self._position - self.window.history] * self._exploring
-        y = self.window.step(self._position, x, self._memory, self._keys, self._gap, noise)
-        self.window.rings["local"][self._position] = self._local
-        self._local.add_(1)
+        y = self.window.step(self._position, x, self._memory, self._exploration if self.learning else None)
         self._position += 1
         self.clock += 1
         return y
@@ -238,10 +239,7 @@ class StreamingLearner:
         if dL_dy.shape != (self.streams, self.network.d_out):
             shape = tuple(dL_dy.shape)
             raise ConfigError(f"dL_dy has shape {shape}: must be (streams, d_out) = {self.streams, self.network.d_out}")
-        position = self._position - 1
-        self.window.rings["signal"][position] = dL_dy
-        error = torch.linalg.vector_norm(dL_dy, dim=1) if loss is None else loss
-        self.window.rings["loss"][position] = error
+        self.window.take(self._position - 1, dL_dy, loss)
         if self._position < self.window.history + self.window.block:
             return None
         if not self.learning:
@@ -257,7 +255,7 @@ class StreamingLearner:
         self.window.origin = self.clock - self.window.history - self.window.block
         events = self.credit.backward(self.window, self._memory, self._replay)
         if self.credit.trigger == "clock":
-            finite = self.optimizer.update(self.flat, self.grad, self._optim, None, self._decaying)
+            finite = self._step_of_optimizer(self.flat, self.grad, self._optim, None, self._decaying)
         else:
             finite = self._triggered(events)
         self._watch.look(self.window, self.clock, finite)
@@ -271,7 +269,7 @@ class StreamingLearner:
         total = events.credit.sum() if events is not None else self.window.rings["loss"][self.window.history :].sum()
         due = total > self._typical
         self._typical.lerp_(torch.nan_to_num(total), 1 - TRIGGER_DECAY)
-        finite = self.optimizer.update(self.flat, self.grad, self._optim, due, self._decaying)
+        finite = self._step_of_optimizer(self.flat, self.grad, self._optim, due, self._decaying)
         self.grad.copy_(torch.where(due | ~finite, 0.0, self.grad))
         return finite
 
@@ -282,12 +280,11 @@ class StreamingLearner:
         if self._usual is not None and self.learning:
             self._usual.follow(self.window)
         if self._memory is not None:
-            offer_block(
+            self._backend.offer_block(
                 self.window,
                 self._memory,
                 self.retention,
                 k_att=self.credit.k_att,
-                age=self._local,
                 clock=self.clock,
                 draws=self._generator,
                 usual=None if self._usual is None else self._usual.states(self.window),
@@ -295,25 +292,11 @@ class StreamingLearner:
         self.window.advance()
         self._position = self.window.history
         self._draw_noise()
-        self._refresh()
-
-    def _refresh(self) -> None:
-        """What of recall is constant within a block: the memory's keys and the scores that mask empty slots."""
-        if self._memory is None or self._parameters.salience is None:
-            self._keys = self._gap = self.flat.new_zeros(())
-            return
-        self._keys = self._parameters.salience.keys(self._parameters.value["salience"], self._memory.m)
-        self._gap = torch.where(self._memory.occupied, 0.0, EMPTY).to(self.dtype)
+        self.window.refresh(self._memory)
 
     def _draw_noise(self) -> None:
-        """Gumbel noise for every choice of the coming block, and for each stream whether its next sequence explores.
-
-        Half the sequences do: were it all, recall without noise would meet states it has never learned from.
-        """
-        if self._noise is None:
-            return
-        self._noise.exponential_(generator=self._generator).clamp_min_(1e-30).log_().mul_(-self.credit.explore)
-        self._coin.bernoulli_(0.5, generator=self._generator)
+        if self._exploration is not None:
+            self._exploration.draw(self._generator)
 
     def check(self) -> None:
         """Raises NonFiniteError if a value met so far was NaN or infinite, ConfigError if ``all`` had to refuse a state."""
@@ -332,12 +315,13 @@ class StreamingLearner:
             seed=seed,
             device=self.device,
             dtype=self.dtype,
+            backend=self._backend.name,
         )
         for name, value in other.learned.items():
             value.copy_(self.learned[name])
         other.learning = False
-        other._noise = None
-        other._refresh()
+        other._exploration = None
+        other.window.refresh(other._memory)
         return other
 
     def state_dict(self) -> dict[str, Tensor | int]:
@@ -363,16 +347,16 @@ class StreamingLearner:
                 array.copy_(state[f"{room}.{name}"])
         self._generator.set_state(state["generator"].cpu())
         self.clock, self._position = int(state["clock"]), int(state["position"])
-        self._refresh()
+        self.window.refresh(self._memory)
 
     def _rooms(self) -> dict[str, dict[str, Tensor]]:
         w = self.window
         rooms = {"optimizer": self._optim, "ring": w.rings, "tape": w.tape, "trace": w.trace}
-        rooms["learner"] = {"local": self._local, "fault": self._watch.fault, "typical": self._typical, "y": w.y}
+        rooms["learner"] = {"local": w.age, "fault": self._watch.fault, "typical": self._typical, "y": w.y}
         if self._memory is not None:
             rooms["macrostate"] = self._memory.arrays
         if self._usual is not None:
             rooms["usual"] = self._usual.arrays
-        if self._noise is not None:
-            rooms["learner"] |= {"noise": self._noise, "exploring": self._exploring, "coin": self._coin}
+        if self._exploration is not None:
+            rooms["learner"] |= self._exploration.arrays
         return rooms

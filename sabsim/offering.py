@@ -16,23 +16,33 @@ def offer_block(
     retention: Retention,
     *,
     k_att: int,
-    age: Tensor,
     clock: int,
     draws: torch.Generator,
     usual: Tensor | None = None,
 ) -> None:
     """Offers the states of the block that ends before global step ``clock``; retention decides which stay.
 
-    ``age`` (B,): steps each stream has taken in its current sequence. ``draws``: where retention's random keys come from.
-    ``usual``: see ``States``.
+    ``draws``: where retention's random keys come from. ``usual``: see ``States``.
     """
     now = clock - 1
     if retention.accrues:
-        memory.accrue(_recalled(window), now - retention.protected * k_att - window.block)
-    memory.offer(_offer(window, retention, k_att, age, clock, draws, usual), retention, now, k_att)
+        memory.accrue(recalled_in_block(window), now - retention.protected * k_att - window.block)
+    score = score_block(window, retention, clock=clock, draws=draws, usual=usual)
+    memory.offer(_offer(window, score, k_att, clock), retention, now, k_att)
 
 
-def _recalled(window: Window) -> Tensor:
+def score_block(
+    window: Window, retention: Retention, *, clock: int, draws: torch.Generator, usual: Tensor | None
+) -> Tensor:
+    """Retention's scores of the states of the block, ``(block, B)`` float64."""
+    r, first, end = window.rings, window.history, window.history + window.block
+    h_hat, local = r["h_hat"][first:end], r["local"][first:end]
+    birth = torch.arange(clock - window.block, clock, device=local.device)
+    previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
+    return retention.score(States(h_hat, previous, r["loss"][first:end], birth, draws, usual))
+
+
+def recalled_in_block(window: Window) -> Tensor:
     """Recall weight that each slot received in the block, ``(B, S)``."""
     block = slice(window.history, window.history + window.block)
     index, weight, stamp = (window.rings[name][block].transpose(0, 1).flatten(1) for name in ("index", "weight", "stamp"))
@@ -40,14 +50,10 @@ def _recalled(window: Window) -> Tensor:
     return sums.scatter_add_(1, index, torch.where(stamp >= 0, weight, 0.0))
 
 
-def _offer(
-    window: Window, retention: Retention, k_att: int, age: Tensor, clock: int, draws: torch.Generator, usual: Tensor | None
-) -> Offer:
+def _offer(window: Window, score: Tensor, k_att: int, clock: int) -> Offer:
     r, first, end, k = window.rings, window.history, window.history + window.block, window.k_trunc
-    h_hat, local = r["h_hat"][first:end], r["local"][first:end]
+    h_hat, local, age = r["h_hat"][first:end], r["local"][first:end], window.age
     birth = torch.arange(clock - window.block, clock, device=age.device)
-    previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
-    score = retention.score(States(h_hat, previous, r["loss"][first:end], birth, draws, usual))
     # Offered are the states of the sequence each stream is in now, at every k_att-th of its steps.
     before_end = torch.arange(window.block - 1, -1, -1, device=age.device).unsqueeze(1)
     current = (local + before_end == age - 1) & (age > 0)

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .exploration import Exploration
 from .macrostate import Macrostate
 from .network import Parameters
 from .salience import Trace
-from .sparsify import Recall, Sparsifier
+from .sparsify import EMPTY, Recall, Sparsifier
 
 
 class Credits(NamedTuple):
@@ -88,6 +89,9 @@ class Window:
         # Steps before the first one never happened: no credit may reach them, and the first state is zero.
         self.rings["keep"][: history + 1] = 0
         self.y = zeros(streams, network.d_out)
+        # Steps each stream has taken in its sequence; and of recall, what is constant within a block: see refresh.
+        self.age = torch.zeros(streams, dtype=torch.int64, device=like.device)
+        self.keys = self.gap = zeros(())
         self._readout_t = parameters.value["readout"]["W"].t()
         self._at = [self._views(position) for position in range(length + 1)]
         self.origin = 0  # global step of ring position 0, set by the learner before each backward pass
@@ -102,41 +106,49 @@ class Window:
             at |= {"m_flat": at["m"].view(-1, self.n), "s_row": at["s"].unsqueeze(1), "stamp_flat": at["stamp"].view(-1)}
         return at
 
+    def refresh(self, memory: Macrostate | None) -> None:
+        """Before a block: the memory's keys, and ``gap`` (B, S), 0 where a slot can be read, ``EMPTY`` elsewhere."""
+        p = self.parameters
+        if memory is None or p.salience is None:
+            return
+        self.keys = p.salience.keys(p.value["salience"], memory.m)
+        self.gap = torch.where(memory.occupied, 0.0, EMPTY).to(p.flat.dtype)
+
     def step(
-        self,
-        position: int,
-        x: Tensor,
-        memory: Macrostate | None,
-        keys: Tensor,
-        gap: Tensor,
-        noise: Tensor | None = None,
+        self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None
     ) -> Tensor:
         """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
 
-        ``keys``: the memory's keys for this block; ``gap`` (B, S): 0 where a slot can be read, ``EMPTY`` elsewhere;
-        ``noise`` (B, S): added to the scores for the choice of what is read.
+        ``exploration``: its noise is added to the scores for the choice of what is read.
         """
         p, here, after = self.parameters, self._at[position], self._at[position + 1]
         h_hat, h = here["h_hat"], here["h"]
         here["x"].copy_(x)
         p.cell.step(p.value["cell"], here["xh"], here["c"], self._places[position], h_hat, after["c"])
         if memory is not None:
-            s = self._recall(position, h_hat, memory, keys, gap, noise)
+            noise = None if exploration is None else exploration.noise(position - self.history)
+            s = self._recall(position, h_hat, memory, noise)
             torch.add(h_hat, s, out=h)
         else:
             h.copy_(h_hat)
         after["h_prev"].copy_(h)
         torch.addmm(p.value["readout"]["b"], here["readout"], self._readout_t, out=self.y)
+        here["local"].copy_(self.age)
+        self.age.add_(1)
         return self.y
 
-    def _recall(
-        self, position: int, h_hat: Tensor, memory: Macrostate, keys: Tensor, gap: Tensor, noise: Tensor | None
-    ) -> Tensor:
+    def take(self, position: int, signal: Tensor, loss: Tensor | None) -> None:
+        """The learning signal (B, d_out) of the step at ``position``; its loss (B,), by default the signal's norm."""
+        here = self._at[position]
+        here["signal"].copy_(signal)
+        here["loss"].copy_(torch.linalg.vector_norm(signal, dim=1) if loss is None else loss)
+
+    def _recall(self, position: int, h_hat: Tensor, memory: Macrostate, noise: Tensor | None) -> Tensor:
         p, here = self.parameters, self._at[position]
         assert p.salience is not None
         assert self.sparsifier is not None
-        a = p.salience.score(p.value["salience"], keys, h_hat, self.trace, position)
-        recall = self.sparsifier.forward(a.add_(gap), noise)
+        a = p.salience.score(p.value["salience"], self.keys, h_hat, self.trace, position)
+        recall = self.sparsifier.forward(a.add_(self.gap), noise)
         rows = memory.rows(recall.slot).flatten()
         torch.index_select(memory.arrays["m"], 0, rows, out=here["m_flat"])
         torch.bmm(recall.weight.unsqueeze(1), here["m"], out=here["s_row"])
@@ -153,10 +165,13 @@ class Window:
         return s
 
     def cut(self, position: int, done: Tensor) -> None:
-        """Zeroes h and c before ``position`` in the streams ``done`` (B, 1), and cuts the chain there."""
-        here = self._at[position]
+        """The streams ``done`` (B,) begin anew before ``position``: zero h and c, the chain cut, nothing to read."""
+        here, column = self._at[position], done.unsqueeze(1)
         for name in ("keep", "h_prev", "c"):
-            here[name].masked_fill_(done, 0.0)
+            here[name].masked_fill_(column, 0.0)
+        self.age.masked_fill_(done, 0)
+        if self.sparsifier is not None:
+            self.gap.masked_fill_(column, EMPTY)
 
     def backward(self, memory: Macrostate | None) -> Credits | None:
         """The VJP of the chain for the block's learning signals: adds to the gradient, returns the microstates' credits.

@@ -39,7 +39,7 @@ class Case:
         return StreamingLearner(
             Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, **dict(self.network)), credit=self.credit,
             retention=self.retention, optimizer=SGD(lr=lr, clip=0.5), streams=STREAMS, seed=2,
-            **({"dtype": torch.float64} | keywords),
+            backend="torch", **({"dtype": torch.float64} | keywords),
         )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""The keystone: the explicit, tape-free learner against the autograd oracle, every parameter, every block."""
+"""The keystone: the explicit, tape-free learner against the autograd oracle, every parameter, every block.
+
+Both backends are held to it: torch on every combination of pieces, the native one on every combination that it serves.
+"""
 
 import math
 import random
@@ -13,6 +16,7 @@ from torch import Tensor
 import sabsim.salience
 import sabsim.sparsify
 from sabsim import SAB, SGD, Network, ReplayEvents, StreamingLearner
+from sabsim.native import library_or_none
 from sabsim.reference import ReferenceLearner
 from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
 
@@ -71,15 +75,19 @@ def pairs(case: dict[str, object]) -> set[Pair]:
     return set(combinations(case.items(), 2))
 
 
-def covering() -> list[Case]:
-    """Every cell x salience x sparsifier, the other settings chosen so that each pair of settings occurs."""
+def wanted(levels: dict[str, list]) -> set[Pair]:
+    """Every two settings that should occur together."""
+    return {((a, x), (b, y)) for a, b in combinations(levels, 2) for x in levels[a] for y in levels[b]}
+
+
+def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
+    """Every combination of the settings ``first``, the others chosen so that each pair of settings occurs."""
     choose = random.Random(0)
-    missing = {((a, x), (b, y)) for a, b in combinations(LEVELS, 2) for x in LEVELS[a] for y in LEVELS[b]}
-    first = ("cell", "salience", "sparsify")
+    missing = wanted(levels)
     cases = []
-    for triple in product(*(LEVELS[name] for name in first)):
+    for triple in product(*(levels[name] for name in first)):
         drafts = [
-            {n: triple[first.index(n)] if n in first else choose.choice(LEVELS[n]) for n in LEVELS}
+            {n: triple[first.index(n)] if n in first else choose.choice(levels[n]) for n in levels}
             for _ in range(40)
         ]
         best = max(drafts, key=lambda draft: len(pairs(draft) & missing))
@@ -88,10 +96,14 @@ def covering() -> list[Case]:
     return cases
 
 
-CASES = covering()
+CASES = covering(LEVELS, ("cell", "salience", "sparsify"))
+SERVED = LEVELS | {"cell": ["lstm"], "salience": ["cosine"], "sparsify": ["softmax"], "readout": ["summary"]}
+"""What the native backend serves."""
+NATIVE_CASES = covering(SERVED, ("retention", "update_every", "k_top"))
+compiled = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no C compiler here")
 
 
-def streaming(case: Case, *, lr: float = 0.0) -> StreamingLearner:
+def streaming(case: Case, *, lr: float = 0.0, backend: str = "torch") -> StreamingLearner:
     """The fast learner of a case with every parameter, biases too, drawn at random."""
     retention = RETENTIONS[case.retention]
     learner = StreamingLearner(
@@ -106,6 +118,7 @@ def streaming(case: Case, *, lr: float = 0.0) -> StreamingLearner:
             replays=retention.slots if case.replays is None else case.replays, trigger="clock",
         ),
         retention=retention, optimizer=SGD(lr=lr, clip=0.0), streams=STREAMS, seed=1, dtype=torch.float64,
+        backend=backend,
     )  # fmt: skip
     randomise(learner)
     return learner
@@ -248,14 +261,21 @@ def assert_equal(case: Case, result: Comparison) -> None:
 
 
 def test_the_cases_cover_every_pair_of_settings() -> None:
-    seen = set().union(*(pairs(asdict(case)) for case in CASES))
-    wanted = {((a, x), (b, y)) for a, b in combinations(LEVELS, 2) for x in LEVELS[a] for y in LEVELS[b]}
-    assert wanted <= seen
+    for levels, cases in ((LEVELS, CASES), (SERVED, NATIVE_CASES)):
+        assert wanted(levels) <= set().union(*(pairs(asdict(case)) for case in cases))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_block_gradient_equals_the_oracle(case: Case) -> None:
     learner = streaming(case)
+    assert_equal(case, compare(learner, reference(case, learner)))
+
+
+@compiled
+@pytest.mark.parametrize("case", NATIVE_CASES, ids=str)
+def test_every_native_block_gradient_equals_the_oracle(case: Case) -> None:
+    learner = streaming(case, backend="native")
+    assert learner.backend == "native"
     assert_equal(case, compare(learner, reference(case, learner)))
 
 
@@ -295,11 +315,15 @@ ONLINE = [
 ]
 
 
-@pytest.mark.parametrize("case", ONLINE, ids=str)
-def test_online_training_follows_the_oracle(case: Case) -> None:
+NATIVE_ONLINE = [Case(retention=name, stores=stores) for name, stores in zip(RETENTIONS, ["h_hat", "h"] * 3, strict=True)]
+BOTH = [("torch", case) for case in ONLINE] + [pytest.param("native", case, marks=compiled) for case in NATIVE_ONLINE]
+
+
+@pytest.mark.parametrize(("backend", "case"), BOTH, ids=str)
+def test_online_training_follows_the_oracle(backend: str, case: Case) -> None:
     """Ten updates by gradient descent: stored values are yesterday's, twins have today's parameters."""
     lr = 0.02
-    learner = streaming(case, lr=lr)
+    learner = streaming(case, lr=lr, backend=backend)
     start = {name: p.clone() for name, p in learner.parameters.items()}
     oracle = reference(case, learner, update=descent(lr))
     result = compare(learner, oracle, steps=10 * K_TRUNC)
@@ -312,14 +336,16 @@ def test_online_training_follows_the_oracle(case: Case) -> None:
 
 
 SLIDING = [
-    Case(update_every=1),
-    Case(update_every=2, cell="gru", salience="mlp", retention="novelty"),
-    Case(update_every=1, salience="affine", sparsify="dense", replays=2),
+    ("torch", Case(update_every=1)),
+    ("torch", Case(update_every=2, cell="gru", salience="mlp", retention="novelty")),
+    ("torch", Case(update_every=1, salience="affine", sparsify="dense", replays=2)),
+    pytest.param("native", Case(update_every=1), marks=compiled),
+    pytest.param("native", Case(update_every=2, retention="novelty", replays=2), marks=compiled),
 ]
 
 
-@pytest.mark.parametrize("case", SLIDING, ids=str)
-def test_a_sliding_window_follows_the_oracle_to_first_order(case: Case) -> None:
+@pytest.mark.parametrize(("backend", "case"), SLIDING, ids=str)
+def test_a_sliding_window_follows_the_oracle_to_first_order(backend: str, case: Case) -> None:
     """Steps before the block ran with older parameters, and the fast learner keeps their Jacobians.
 
     The oracle takes them with today's, so online the two differ by a term proportional to the step size; the
@@ -327,7 +353,7 @@ def test_a_sliding_window_follows_the_oracle_to_first_order(case: Case) -> None:
     """
     gaps = []
     for lr in (1e-4, 1e-5):
-        learner = streaming(case, lr=lr)
+        learner = streaming(case, lr=lr, backend=backend)
         result = compare(learner, reference(case, learner, update=descent(lr)))
         names = [name for name in result.slow[0] if not cancels(case, name)]
         gaps.append({name: result.accumulated_error(name) for name in names})
@@ -360,4 +386,18 @@ def test_a_planted_bug_is_caught(
     monkeypatch.setattr(place, name, bug)
     result = compare(learner, oracle)
     assert result.output_error < TOLERANCE
+    assert result.error("cell.W_h") > 1e3 * TOLERANCE
+
+
+@compiled
+@pytest.mark.parametrize("pointer", ["W_q", "keep"])
+def test_a_planted_native_bug_is_caught(pointer: str) -> None:
+    """The backward pass in C is shown a query projection of zeros; no chain is cut at a reset."""
+    case = Case()
+    learner = streaming(case, backend="native")
+    oracle = reference(case, learner)
+    learner._backend._calls.pack()  # the forward pass has its weights already
+    struct = learner._backend._calls.learner
+    struct.bind(**{pointer: torch.zeros_like(struct.tensors[pointer]) + (pointer == "keep")})
+    result = compare(learner, oracle)
     assert result.error("cell.W_h") > 1e3 * TOLERANCE

@@ -22,16 +22,19 @@ class Case:
     credit: CreditRule
     retention: Retention = RECENT
     network: Network = NETWORK
+    backend: str = "auto"
 
     def __str__(self) -> str:
         trigger = "-triggered" if self.credit.trigger == "replay" else ""
-        return f"{self.credit.name}{trigger}-{self.retention.name}-{self.network.sparsify}-{self.credit.block}"
+        settings = (self.retention.name, self.network.sparsify, self.credit.block, self.backend)
+        return "-".join([f"{self.credit.name}{trigger}", *map(str, settings)])
 
     def learner(self, *, seed: int = 0, dtype: torch.dtype = torch.float64, **keywords: Any) -> StreamingLearner:
         settings: dict[str, Any] = {"optimizer": Adam(lr=0.01), "streams": STREAMS, **keywords}
         return StreamingLearner(
-            self.network, credit=self.credit, retention=self.retention, seed=seed, dtype=dtype, **settings
-        )
+            self.network, credit=self.credit, retention=self.retention, seed=seed, dtype=dtype, backend=self.backend,
+            **settings,
+        )  # fmt: skip
 
 
 NOISY = SAB(k_top=3, k_trunc=4, replays=2, explore=1.0, negligible=0.0)
@@ -50,6 +53,9 @@ CASES = [
     Case(TBPTT(k_trunc=4, update_every=1)),
     Case(BPTT(length=8)),
     Case(Immediate()),
+    Case(NOISY, backend="torch"),
+    Case(replace(NOISY, update_every=1), Novelty(slots=SLOTS), backend="torch"),
+    Case(TBPTT(k_trunc=4), backend="torch"),
 ]  # fmt: skip
 
 

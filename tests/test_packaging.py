@@ -104,7 +104,9 @@ def test_no_package_is_nested_in_two_folders() -> None:
 
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     shipped = {n for n in wheel.namelist() if ".dist-info/" not in n}
-    assert shipped == {*modules_on_disk(), "sabsim/py.typed"}
+    native = {f"sabsim/native/{path.name}" for path in (ROOT / "sabsim" / "native").glob("*.[ch]")}
+    assert "sabsim/native/learner.h" in native
+    assert shipped == {*modules_on_disk(), *native, "sabsim/py.typed"}
 
 
 def test_the_metadata_of_the_wheel(wheel: zipfile.ZipFile, pyproject: dict[str, Any]) -> None:

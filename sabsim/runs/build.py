@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import isfinite
 from typing import Any, TypeVar, get_args
 
 import torch
 
+from sabsim.backend import BackendName
 from sabsim.cells import CELLS
 from sabsim.credit import CREDIT_RULES, CreditRule, Immediate
 from sabsim.errors import ConfigError
@@ -36,7 +37,7 @@ _PartT = TypeVar("_PartT")
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a run is made of; `config` has device and slots filled in."""
+    """What a run is made of; `config` has device, backend and slots filled in."""
 
     config: RunConfig
     learner: StreamingLearner
@@ -58,7 +59,9 @@ def build(config: RunConfig) -> Parts:
         dtype=DTYPES[config.run.dtype],
         stagger=config.run.stagger,
     )
-    return Parts(config=config, learner=build_learner(config), stream=stream)
+    learner = build_learner(config)
+    config = replace(config, run=replace(config.run, backend=learner.backend))
+    return Parts(config=config, learner=learner, stream=stream)
 
 
 def build_learner(config: RunConfig) -> StreamingLearner:
@@ -68,6 +71,7 @@ def build_learner(config: RunConfig) -> StreamingLearner:
         ConfigError: as `build`
     """
     config = config.resolved()
+    backend: Any = choose("backend", config.run.backend, get_args(BackendName))
     return StreamingLearner(
         build_network(config),
         credit=build_credit(config),
@@ -77,6 +81,7 @@ def build_learner(config: RunConfig) -> StreamingLearner:
         seed=config.run.seed,
         device=config.run.device,
         dtype=DTYPES[choose("dtype", config.run.dtype, DTYPES)],
+        backend=backend,
     )
 
 

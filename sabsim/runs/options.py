@@ -132,5 +132,7 @@ class RunOptions:
     """Where to compute: cpu, cuda, or auto (cuda if there is one)."""
     dtype: _Text = "float32"
     """Number format: float32 or float64."""
+    backend: _Text = "auto"
+    """What computes: torch, native (compiled C, several times faster, for the default pieces on the CPU), or auto."""
     threads: Annotated[int, arg(metavar="N")] = 1
     """CPU threads; at these sizes more are slower."""

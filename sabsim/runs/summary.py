@@ -72,6 +72,7 @@ def summarise(
         "peak_rss_mb": peak_rss_mb(),
         "device": str(learner.device),
         "dtype": config.run.dtype,
+        "backend": learner.backend,
         "threads": torch.get_num_threads(),
         "sabsim": sabsim_version(),
         "torch": torch.__version__,

@@ -113,7 +113,8 @@ def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) ->
     if config is None:
         return stored
     budget = config.run.budget
-    config = replace(config, run=replace(config.run, budget=stored.run.budget)).resolved()
+    backend = stored.run.backend if config.run.backend == "auto" else config.run.backend
+    config = replace(config, run=replace(config.run, budget=stored.run.budget, backend=backend)).resolved()
     for name, there, here in stored.differences(config):
         if name == "task":
             raise RunFolderError(f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give another --out")

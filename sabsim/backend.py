@@ -1,0 +1,87 @@
+"""What computes: torch, the readable reference, or the native kernel, which serves the default combination of pieces.
+
+A backend makes the parts of a learner; those of the native one have the same methods, the same buffers and the same
+state, and equal the torch ones to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .credit import CreditRule
+from .errors import ConfigError
+from .exploration import Exploration
+from .macrostate import Macrostate
+from .network import Network, Parameters
+from .offering import offer_block
+from .optim import Optimizer, OptimState
+from .replay import Replay
+from .usual import UsualInput
+from .watch import Watch
+from .window import Window
+
+BackendName = Literal["auto", "torch", "native"]
+Update = Callable[[Tensor, Tensor, OptimState, Tensor | None, Tensor | None], Tensor]
+"""``Optimizer.update``: flat, grad, state, proceed, decaying -> whether the gradient was finite."""
+
+
+class Backend:
+    """Makes the parts of one learner, here those of torch, which serve every combination on every device.
+
+    Each attribute is called as the class whose instance it makes.
+    """
+
+    name: BackendName = "torch"
+
+    def __init__(self) -> None:
+        self.window: Callable[..., Window] = Window
+        self.macrostate: Callable[..., Macrostate] = Macrostate
+        self.replay: Callable[..., Replay] = Replay
+        self.usual: Callable[..., UsualInput] = UsualInput
+        self.watch: Callable[..., Watch] = Watch
+        self.exploration: Callable[..., Exploration] = Exploration
+        self.offer_block: Callable[..., None] = offer_block
+
+    def update(self, optimizer: Optimizer) -> Update:
+        """What does an update as ``optimizer`` describes."""
+        return optimizer.update
+
+
+def native_lacks(network: Network, credit: CreditRule, device: torch.device) -> str | None:
+    """The first of the settings that the native backend does not serve; None if it serves them all."""
+    if device.type != "cpu":
+        return f"device = {str(device)!r}: it runs on the CPU"
+    served = {"cell": ("lstm",)}
+    if credit.recalls:
+        served |= {"salience": ("cosine",), "sparsify": ("softmax",), "readout": ("summary",)}
+    for name, allowed in served.items():
+        if getattr(network, name) not in allowed:
+            return f"{name} = {getattr(network, name)!r}: it serves {name} {' or '.join(allowed)}"
+    return None
+
+
+def choose_backend(name: str, parameters: Parameters, credit: CreditRule) -> Backend:
+    """The backend for one learner; "auto" is the native one where it serves the settings and can be compiled.
+
+    Raises ConfigError: for an unknown name, or "native" where it cannot serve.
+    """
+    if name not in get_args(BackendName):
+        raise ConfigError(f"backend = {name!r}: must be one of {', '.join(get_args(BackendName))}")
+    lacks = native_lacks(parameters.network, credit, parameters.flat.device)
+    if name == "torch" or (name == "auto" and lacks):
+        return Backend()
+    if lacks:
+        raise ConfigError(f"backend = 'native' cannot compute {lacks}; use backend torch or auto")
+    from .native import CannotCompile, NativeBackend, library_or_none, load_library
+
+    if name == "auto":
+        library = library_or_none(parameters.flat.dtype)
+        return Backend() if library is None else NativeBackend(library, parameters)
+    try:
+        return NativeBackend(load_library(parameters.flat.dtype), parameters)
+    except CannotCompile as error:
+        raise ConfigError(f"backend = 'native' cannot be compiled: {error}; use backend torch or auto") from error

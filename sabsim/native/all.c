@@ -1,0 +1,12 @@
+/* The whole library as one unit of compilation, so that every helper can be inlined.
+
+   Settings, all by -D: REAL (float or double) and WIDE (whether it is double); VECTOR_BYTES, and the register tile of
+   gemm.c: MR rows (4 or 8) by NV = 3 vectors. */
+
+#include "gemm.c"
+#include "elementwise.c"
+#include "recall.c"
+#include "chain.c"
+#include "replay.c"
+#include "macrostate.c"
+#include "optimizer.c"

@@ -1,0 +1,142 @@
+/* The main chain: the forward step, the learning signal, a reset, the window's VJP, and moving on to the next block. */
+
+#include "learner.h"
+
+/* Packs the weights anew; to be called whenever parameters have changed. */
+void sab_pack_weights(const Learner *l)
+{
+    pack(4 * l->n, l->d_in + l->n, l->W, l->packed_W);
+    pack(l->d_out, l->slots ? 2 * l->n : l->n, l->W_out, l->packed_W_out);
+    if (l->slots) {
+        pack(l->n, l->n, l->W_q, l->packed_W_q);
+        pack(l->n, l->n, l->W_k, l->packed_W_k);
+    }
+}
+
+/* One step at ring position t: x (B, d) -> y; `noisy`: whether the choice of what is read may explore. */
+void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy)
+{
+    const int64_t streams = l->streams, n = l->n, wide = l->d_in + n, width = l->slots ? 2 * n : n;
+    const int64_t row = t * streams;
+    real *xh = l->xh + row * wide, *after = xh + streams * wide, *h_hat = l->h_hat + row * n;
+    for (int64_t b = 0; b < streams; b++) memcpy(xh + b * wide, x + b * l->d_in, sizeof(real) * l->d_in);
+    cell_step(
+        l, streams, xh, l->c + row * n, l->gates + row * 4 * n, l->c + (row + streams) * n, l->tanh_c + row * n, h_hat);
+    if (l->slots) read_slots(l, t, noisy);
+    for (int64_t b = 0; b < streams; b++) {
+        real *readout = l->readout + (row + b) * width;
+        memcpy(readout, h_hat + b * n, sizeof(real) * n);
+        if (l->slots) {
+            const real *s = l->s + (row + b) * n;
+            add_scaled(n, 1, s, readout);
+            memcpy(readout + n, s, sizeof(real) * n);
+        }
+        memcpy(after + b * wide + l->d_in, readout, sizeof(real) * n);
+        l->local[row + b] = l->age[b]++;
+    }
+    fill_rows(streams, l->d_out, l->b_out, l->y);
+    times_packed(streams, l->d_out, width, l->readout + row * width, width, l->packed_W_out, l->y, l->d_out);
+}
+
+/* The learning signal of the step at ring position t; `loss` (B) NULL: the signal's norm. */
+void sab_take(const Learner *l, int64_t t, const real *signal, const real *loss)
+{
+    const int64_t row = t * l->streams, o = l->d_out;
+    memcpy(l->signal + row * o, signal, sizeof(real) * l->streams * o);
+    for (int64_t b = 0; b < l->streams; b++)
+        l->loss[row + b] = loss ? loss[b] : (real)sqrt((double)dot(o, signal + b * o, signal + b * o));
+}
+
+/* The streams in `done` (B) begin a new sequence before the step at ring position t. */
+void sab_cut(const Learner *l, int64_t t, const uint8_t *done)
+{
+    const int64_t n = l->n, wide = l->d_in + n, row = t * l->streams;
+    for (int64_t b = 0; b < l->streams; b++) {
+        if (!done[b]) continue;
+        l->keep[row + b] = 0;
+        memset(l->xh + (row + b) * wide + l->d_in, 0, sizeof(real) * n);
+        memset(l->c + (row + b) * n, 0, sizeof(real) * n);
+        l->age[b] = 0;
+        for (int64_t i = 0; i < l->slots; i++) l->gap[b * l->slots + i] = EMPTY;
+    }
+}
+
+/* The VJP of the chain for the block's learning signals: adds to the gradient, leaves the microstates' credits. */
+void sab_backward(const Learner *l)
+{
+    const int64_t streams = l->streams, n = l->n, o = l->d_out, wide = l->d_in + n, width = l->slots ? 2 * n : n;
+    const int64_t first = l->history + l->block - l->k_trunc, begin = l->history * streams;
+    const real *signal = l->signal + begin * o;
+    transposed_times(o, width, l->block * streams, signal, o, l->readout + begin * width, width, l->dW_out, width);
+    add_rows(l->block * streams, o, signal, l->db_out);
+    memset(l->dy, 0, sizeof(real) * l->block * streams * width);
+    times(l->block * streams, width, o, signal, o, l->W_out, width, l->dy, width);
+    memset(l->dh, 0, sizeof(real) * streams * n);
+    memset(l->dc, 0, sizeof(real) * streams * n);
+    const int64_t held = l->slots ? list_held(l, first) : 0;
+    for (int64_t t = l->k_trunc - 1; t >= 0; t--) {
+        const int64_t row = (first + t) * streams;
+        const real *dy = row >= begin ? l->dy + (row - begin) * width : NULL;
+        if (dy)
+            for (int64_t b = 0; b < streams; b++) add_scaled(n, 1, dy + b * width, l->dh + b * n);
+        if (l->slots) recall_vjp(l, first, t, dy ? dy + n : NULL, width);
+        cell_vjp(
+            l, streams, l->gates + row * 4 * n, l->tanh_c + row * n, l->c + row * n, l->dh, l->dc,
+            l->d_pre + row * 4 * n);
+        for (int64_t b = 0; b < streams; b++) {
+            scale_row(n, l->keep[row + b], l->dh + b * n);
+            scale_row(n, l->keep[row + b], l->dc + b * n);
+        }
+    }
+    const int64_t row = first * streams;
+    cell_accumulate(l, l->k_trunc * streams, l->d_pre + row * 4 * n, l->xh + row * wide);
+    if (l->slots) credit_held(l, first, held);
+}
+
+/* Moves `kept` rows of a ring, each of `bytes`, from `block` rows on to its beginning. */
+void sab_shift(uint8_t *ring, int64_t kept, int64_t block, int64_t bytes)
+{
+    memmove(ring, ring + block * bytes, kept * bytes);
+}
+
+/* First place in the block, step by step, input, signal and state in turn, stream by stream, that is not finite; -1. */
+int64_t sab_look(const Learner *l)
+{
+    const int64_t n = l->n, d = l->d_in, o = l->d_out, streams = l->streams;
+    for (int64_t t = 0; t < l->block; t++) {
+        const int64_t row = (l->history + t) * streams;
+        const real *start[] = {l->xh + row * (d + n), l->signal + row * o, l->h_hat + row * n};
+        const int64_t count[] = {d, o, n}, apart[] = {d + n, o, n};
+        for (int64_t what = 0; what < 3; what++)
+            for (int64_t b = 0; b < streams; b++) {
+                real sum = 0;
+                for (int64_t j = 0; j < count[what]; j++) sum += start[what][b * apart[what] + j];
+                if (!isfinite(sum)) return (t * 3 + what) * streams + b;
+            }
+    }
+    return -1;
+}
+
+/* The usual input's mean follows the inputs of the finished block, at a rate of at least block / memory. */
+void sab_follow(const Learner *l, double memory)
+{
+    const int64_t d = l->d_in, wide = d + l->n, rows = l->block * l->streams;
+    l->usual_steps[0] += l->block;
+    double rate = (double)l->block / (double)l->usual_steps[0];
+    rate = rate < l->block / memory ? l->block / memory : rate > 1 ? 1 : rate;
+    for (int64_t j = 0; j < d; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < rows; i++) sum += l->xh[(l->history * l->streams + i) * wide + j];
+        l->usual_mean[j] += (real)(rate * (sum / rows - l->usual_mean[j]));
+    }
+}
+
+/* h_hat of every step of the finished block, had the usual input come instead. */
+void sab_usual_states(const Learner *l)
+{
+    const int64_t wide = l->d_in + l->n, rows = l->block * l->streams, row = l->history * l->streams;
+    memcpy(l->usual_xh, l->xh + row * wide, sizeof(real) * rows * wide);
+    for (int64_t i = 0; i < rows; i++) memcpy(l->usual_xh + i * wide, l->usual_mean, sizeof(real) * l->d_in);
+    cell_step(
+        l, rows, l->usual_xh, l->c + row * l->n, l->usual_gates, l->usual_c, l->usual_tanh_c, l->usual_h);
+}

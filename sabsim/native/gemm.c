@@ -1,0 +1,184 @@
+/* Matrix products of the sizes a learner has: 1 to some thousand rows, 10 to some thousand columns.
+
+   One register tile of MR rows by NV vectors serves all three: C += A B^T with B packed once per update, C += A B, and
+   C += A^T B. Vectors lie along the columns of C, so that an entry of C is one sum over k in rising order whatever the
+   tile it falls into. */
+
+#include <string.h>
+
+#include "learner.h"
+
+#define LANES ((int64_t)(VECTOR_BYTES / sizeof(real)))
+#define NR (NV * LANES)
+/* Depth of a block: KC x NR numbers, the panel that all rows meet, stay in the first-level cache. */
+#define KC 192
+/* From this many rows on copying a panel pays. */
+#define COPY_ROWS 64
+
+typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
+typedef real loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
+static _Thread_local real panel[KC * NR] __attribute__((aligned(64)));
+
+static inline vec load(const real *p) { return *(const loose *)p; }
+static inline void store(real *p, vec v) { *(loose *)p = v; }
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t padded(int64_t columns) { return (columns + LANES - 1) / LANES * LANES; }
+
+/* Adds to `columns` columns of C (mr rows) the product of A, entry (i, k) at a[i*row + k*col], and B (depth rows). */
+static inline __attribute__((always_inline)) void tile(
+    const int mr, const int nv, int64_t depth, const real *a, int64_t row, int64_t col, const real *b, int64_t ldb,
+    real *c, int64_t ldc, int64_t columns)
+{
+    vec sum[MR][NV];
+#pragma GCC unroll 8
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) sum[i][j] = (vec){0};
+    for (int64_t k = 0; k < depth; k++) {
+        vec right[NV];
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) right[j] = load(b + k * ldb + j * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < mr; i++) {
+            const real left = a[i * row + k * col];
+#pragma GCC unroll 4
+            for (int j = 0; j < nv; j++) sum[i][j] += left * right[j];
+        }
+    }
+    const int whole = columns == nv * LANES;
+#pragma GCC unroll 8
+    for (int i = 0; i < mr; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < nv; j++) {
+            real *p = c + i * ldc + j * LANES;
+            if (whole || (j + 1) * LANES <= columns) {
+                store(p, load(p) + sum[i][j]);
+            } else {
+                for (int64_t l = 0; l < columns - j * LANES; l++) p[l] += sum[i][j][l];
+            }
+        }
+}
+
+#define TILE(mr, nv)                                                                                                   \
+    static __attribute__((noinline)) void tile_##mr##_##nv(                                                            \
+        int64_t depth, const real *a, int64_t row, int64_t col, const real *b, int64_t ldb, real *c, int64_t ldc,      \
+        int64_t columns)                                                                                               \
+    {                                                                                                                  \
+        tile(mr, nv, depth, a, row, col, b, ldb, c, ldc, columns);                                                     \
+    }
+#define TILES(mr) TILE(mr, 1) TILE(mr, 2) TILE(mr, 3)
+TILES(1)
+TILES(2)
+TILES(4)
+#if MR == 8
+TILES(8)
+#endif
+
+typedef void (*Tile)(
+    int64_t, const real *, int64_t, int64_t, const real *, int64_t, real *, int64_t, int64_t);
+
+/* All rows against one panel of at most NR columns. */
+static void all_rows(
+    int64_t rows, int64_t depth, const real *a, int64_t row, int64_t col, const real *b, int64_t ldb, real *c,
+    int64_t ldc, int64_t columns)
+{
+    static const Tile one[] = {tile_1_1, tile_1_2, tile_1_3}, two[] = {tile_2_1, tile_2_2, tile_2_3},
+                      four[] = {tile_4_1, tile_4_2, tile_4_3};
+    const int64_t nv = padded(columns) / LANES - 1;
+    int64_t i = 0;
+#if MR == 8
+    static const Tile eight[] = {tile_8_1, tile_8_2, tile_8_3};
+    for (; i + 8 <= rows; i += 8) eight[nv](depth, a + i * row, row, col, b, ldb, c + i * ldc, ldc, columns);
+#endif
+    for (; i + 4 <= rows; i += 4) four[nv](depth, a + i * row, row, col, b, ldb, c + i * ldc, ldc, columns);
+    if (i + 2 <= rows) {
+        two[nv](depth, a + i * row, row, col, b, ldb, c + i * ldc, ldc, columns);
+        i += 2;
+    }
+    if (i < rows) one[nv](depth, a + i * row, row, col, b, ldb, c + i * ldc, ldc, columns);
+}
+
+/* Numbers in the packed transpose of a matrix (columns, depth). */
+int64_t sab_packed_size(int64_t columns, int64_t depth) { return padded(columns) * depth; }
+
+/* Packs the transpose of B (columns, depth): panels of NR columns, each (depth, NR), the last one padded by zeros. */
+static void pack(int64_t columns, int64_t depth, const real *b, real *packed)
+{
+    for (int64_t j = 0; j < columns; j += NR) {
+        const int64_t here = least(NR, columns - j), wide = padded(here);
+        for (int64_t k = 0; k < depth; k += 16) {
+            const int64_t end = least(depth, k + 16);
+            for (int64_t l = 0; l < here; l++)
+                for (int64_t t = k; t < end; t++) packed[t * wide + l] = b[(j + l) * depth + t];
+            for (int64_t l = here; l < wide; l++)
+                for (int64_t t = k; t < end; t++) packed[t * wide + l] = 0;
+        }
+        packed += depth * wide;
+    }
+}
+
+/* C (rows, columns) += A (rows, depth) B^T, with B^T packed. */
+static void times_packed(
+    int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t lda, const real *packed, real *c, int64_t ldc)
+{
+    for (int64_t j = 0; j < columns; j += NR) {
+        const int64_t here = least(NR, columns - j), wide = padded(here);
+        for (int64_t k = 0; k < depth; k += KC)
+            all_rows(rows, least(KC, depth - k), a + k, lda, 1, packed + k * wide, wide, c + j, ldc, here);
+        packed += depth * wide;
+    }
+}
+
+/* Copies (depth, columns) of B to `panel`, each row padded by zeros to whole vectors. */
+static void copy_panel(int64_t depth, int64_t columns, const real *b, int64_t ldb)
+{
+    const int64_t wide = padded(columns);
+    for (int64_t k = 0; k < depth; k++, b += ldb) {
+        real *to = panel + k * wide;
+        int64_t j = 0;
+        for (; j + LANES <= columns; j += LANES) store(to + j, load(b + j));
+        if (j < columns) {
+            vec rest = {0};
+            for (int64_t l = 0; j + l < columns; l++) rest[l] = b[j + l];
+            store(to + j, rest);
+        }
+    }
+}
+
+/* C (rows, columns) += A B; entry (i, k) of A is a[i*row + k*col], B is (depth, columns). */
+static void product(
+    int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t row, int64_t col, const real *b, int64_t ldb,
+    real *c, int64_t ldc)
+{
+    for (int64_t j = 0; j < columns; j += NR) {
+        const int64_t here = least(NR, columns - j), wide = padded(here);
+        for (int64_t k = 0; k < depth; k += KC) {
+            const int64_t deep = least(KC, depth - k);
+            const real *from = b + k * ldb + j;
+            int64_t stride = ldb;
+            if (rows >= COPY_ROWS || wide != here) {
+                copy_panel(deep, here, from, ldb);
+                from = panel;
+                stride = wide;
+            }
+            all_rows(rows, deep, a + k * col, row, col, from, stride, c + j, ldc, here);
+        }
+    }
+}
+
+/* C (rows, columns) += A B with A (rows, depth) and B (depth, columns). */
+static void times(
+    int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t lda, const real *b, int64_t ldb, real *c,
+    int64_t ldc)
+{
+    product(rows, columns, depth, a, lda, 1, b, ldb, c, ldc);
+}
+
+/* C (rows, columns) += A^T B with A (depth, rows) and B (depth, columns). */
+static void transposed_times(
+    int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t lda, const real *b, int64_t ldb, real *c,
+    int64_t ldc)
+{
+    product(rows, columns, depth, a, 1, lda, b, ldb, c, ldc);
+}

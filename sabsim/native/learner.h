@@ -1,0 +1,163 @@
+/* What every call may touch: the sizes of one learner and where its buffers are.
+
+   The buffers belong to torch tensors that live as long as the learner; nothing is allocated here. sabsim.native.bindings
+   reads the fields from this file, so each stands on a line of its own: type, name, and in the comment its shape.
+
+   B streams, n hidden units, d inputs, o outputs, S slots, K reads a step, k = k_trunc, L = history + block, w the width
+   of the readout's input (n, with recall 2 n), R replays a stream, U = B K k recalls in a chain. `real` is float or double,
+   given as -DREAL. */
+
+#ifndef SABSIM_LEARNER_H
+#define SABSIM_LEARNER_H
+
+#include <stdint.h>
+
+typedef REAL real;
+
+typedef struct {
+    int64_t streams;
+    int64_t d_in;
+    int64_t n;
+    int64_t d_out;
+    int64_t slots; /* 0: no recall */
+    int64_t reads;
+    int64_t history;
+    int64_t block;
+    int64_t k_trunc;
+    int64_t budget; /* R */
+
+    /* Parameters, their gradients, and the transposed weights in panels (gemm.c). */
+    const real *W;         /* (4n, d+n) */
+    const real *b;         /* (4n) */
+    const real *W_q;       /* (n, n) */
+    const real *W_k;       /* (n, n) */
+    const real *sharpness; /* (1) */
+    const real *W_out;     /* (o, w) */
+    const real *b_out;     /* (o) */
+    real *dW;              /* as W */
+    real *db;              /* as b */
+    real *dW_q;            /* as W_q */
+    real *dW_k;            /* as W_k */
+    real *dsharpness;      /* as sharpness */
+    real *dW_out;          /* as W_out */
+    real *db_out;          /* as b_out */
+    real *packed_W;        /* W^T */
+    real *packed_W_q;      /* W_q^T */
+    real *packed_W_k;      /* W_k^T */
+    real *packed_W_out;    /* W_out^T */
+
+    /* Rings, tape and trace of the window. */
+    real *xh;        /* (L+1, B, d+n) */
+    real *c;         /* (L+1, B, n) */
+    real *h_hat;     /* (L, B, n) */
+    real *readout;   /* (L, B, w) */
+    real *keep;      /* (L, B) */
+    real *signal;    /* (L, B, o) */
+    real *loss;      /* (L, B) */
+    int64_t *local;  /* (L, B) */
+    real *s;         /* (L, B, n) */
+    real *m;         /* (L, B, K, n) */
+    real *weight;    /* (L, B, K) */
+    real *scale;     /* (L, B) */
+    int64_t *index;  /* (L, B, K) */
+    int64_t *stamp;  /* (L, B, K) */
+    real *gates;     /* (L, B, 4n) */
+    real *tanh_c;    /* (L, B, n) */
+    real *d_pre;     /* (L, B, 4n) */
+    real *q;         /* (L, B, n) */
+    real *q_norm;    /* (L, B) */
+    real *dq;        /* (L, B, n) */
+    real *y;         /* (B, o) */
+    int64_t *age;    /* (B) steps each stream has taken in its sequence */
+    real *keys;      /* (B, S, n) */
+    real *gap;       /* (B, S) 0 where a slot can be read */
+    real *noise;     /* (block, B, S); NULL where nothing explores */
+    real *exploring; /* (B) */
+    real *coin;      /* (B) */
+
+    /* The macrostate; one spare slot a stream. */
+    real *slot_m;          /* (B, S+1, n) */
+    real *slot_segment;    /* (B, S+1, k, d+n) */
+    real *slot_c;          /* (B, S+1, n) */
+    int64_t *slot_length;  /* (B, S+1) */
+    int64_t *slot_stamp;   /* (B, S+1) */
+    double *slot_score;    /* (B, S+1) */
+    uint8_t *slot_empty;   /* (B, S+1) */
+    int64_t *slot_refused; /* (1) */
+
+    /* What the chain's VJP leaves, and its scratch. */
+    real *credit;          /* (B, S, n) */
+    real *best;            /* (B, S) greatest recall weight */
+    int64_t *when;         /* (B, S) ring position of that recall */
+    real *score;           /* (2 S) scores, and what the choice goes by */
+    real *dy;              /* (block, B, w) */
+    real *dh;              /* (B, n) */
+    real *dc;              /* (B, n) */
+    real *ds;              /* (k, B, n) */
+    real *da;              /* (k, B, K) */
+    int64_t *which;        /* (k, B, K) */
+    int64_t *held_row;     /* (U) ring row of a distinct microstate; -1 - row where it is no longer in its slot */
+    real *held_m;          /* (U, n) */
+    real *held_k;          /* (U, n) */
+    real *held_norm;       /* (U) */
+    real *held_dk;         /* (U, n) */
+    real *held_dm;         /* (U, n) */
+
+    /* Replay. */
+    int64_t *rows;         /* (B R) rows of the macrostate */
+    real *seg_xh;          /* (k, B R, d+n) */
+    real *seg_c;           /* (k+1, B R, n) */
+    real *seg_h;           /* (B R, n) */
+    real *seg_gates;       /* (k, B R, 4n) */
+    real *seg_tanh_c;      /* (k, B R, n) */
+    real *seg_d_pre;       /* (k, B R, 4n) */
+    real *seg_dh;          /* (B R, n) */
+    real *seg_dc;          /* (B R, n) */
+
+    /* The usual input. */
+    real *usual_mean;      /* (d) */
+    int64_t *usual_steps;  /* (1) */
+    real *usual_xh;        /* (block B, d+n) */
+    real *usual_gates;     /* (block B, 4n) */
+    real *usual_c;         /* (block B, n) */
+    real *usual_tanh_c;    /* (block B, n) */
+    real *usual_h;         /* (block B, n) */
+
+    /* The offer. */
+    double *offered;       /* (block, B) scores; -inf: not offered */
+    double *standing;      /* (S) scores of the slots with the protected ones at infinity */
+    int64_t *order;        /* (S) */
+} Learner;
+
+/* One update of the flat parameter vector by Adam; the fields are those of sabsim.optim.Adam. */
+typedef struct {
+    int64_t size;
+    int64_t decay_first; /* the part of the parameters that weight decay shrinks: first and past-the-last place */
+    int64_t decay_last;
+    int64_t schedule; /* constant, inverse, rsqrt, linear, cosine */
+    int64_t amsgrad;
+    double lr;
+    double decay_updates;
+    double beta_1;
+    double beta_2;
+    double eps;
+    double clip;
+    double spike;
+    double usual_decay;
+    double outlier;
+    double lr_floor;
+    double average_decay;
+    double weight_decay;
+    real *flat;
+    real *grad;
+    real *mean;
+    real *square;
+    real *ceiling;
+    real *norm;
+    real *mean_square_norm;
+    real *signals;
+    real *average; /* NULL: not kept */
+    int64_t *updates;
+} Adam;
+
+#endif

@@ -1,0 +1,243 @@
+"""The native counterparts of a learner's parts: the same buffers and methods, the work done by one C call each."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backend import Backend, BackendName, Update
+from ..exploration import Exploration
+from ..macrostate import Macrostate
+from ..network import Parameters
+from ..offering import recalled_in_block, score_block
+from ..optim import Adam, Optimizer
+from ..replay import Replay
+from ..retention import Retention
+from ..sparsify import Sparsifier
+from ..usual import MEMORY, UsualInput
+from ..watch import WATCHED, Watch
+from ..window import Credits, Window
+from .adam import NativeAdam
+from .bindings import Calls, ready
+
+
+class NativeBackend(Backend):
+    """Makes the native parts of one learner, which share one C struct."""
+
+    name: BackendName = "native"
+
+    def __init__(self, library: ctypes.CDLL, parameters: Parameters) -> None:
+        super().__init__()
+        calls = self._calls = Calls(library, parameters.flat)
+        self.window = partial(NativeWindow, calls)
+        self.macrostate = partial(NativeMacrostate, calls)
+        self.replay = partial(NativeReplay, calls)
+        self.usual = partial(NativeUsual, calls)
+        self.watch = partial(NativeWatch, calls)
+        self.exploration = partial(NativeExploration, calls)
+        self.offer_block = partial(offer_block, calls)
+
+    def update(self, optimizer: Optimizer) -> Update:
+        return NativeAdam(self._calls, optimizer).update if type(optimizer) is Adam else optimizer.update
+
+
+class NativeWindow(Window):
+    """The main chain: the step, the signal, the chain's VJP and the keys."""
+
+    def __init__(self, calls: Calls, parameters: Parameters, sparsifier: Sparsifier | None, **sizes: int) -> None:
+        super().__init__(parameters, sparsifier, **sizes)
+        self._calls = calls
+        network, d, n = parameters.network, parameters.network.d_in, parameters.network.hidden
+        streams, slots, o = sizes["streams"], sizes["slots"], network.d_out
+        reads, k = sparsifier.reads if sparsifier else 0, self.k_trunc
+        calls.learner.set(
+            streams=streams, d_in=d, n=n, d_out=o, slots=slots, reads=reads, history=self.history, block=self.block, k_trunc=k
+        )
+        value, gradient = parameters.value, parameters.gradient
+        for room, name, field in (
+            ("cell", "W", "W"),
+            ("cell", "b", "b"),
+            ("salience", "W_q", "W_q"),
+            ("salience", "W_k", "W_k"),
+            ("salience", "g", "sharpness"),
+            ("readout", "W", "W_out"),
+            ("readout", "b", "b_out"),
+        ):
+            if name in value[room]:
+                calls.learner.bind(**{field: value[room][name], f"d{field}": gradient[room][name]})
+        trace = {name: self.trace[name] for name in ("q", "q_norm", "dq") if name in self.trace}
+        calls.learner.bind(**self.rings, **self.tape, **trace, y=self.y, age=self.age)
+        width, row_steps, size = self.rings["readout"].shape[2], k * streams, calls.packed_size
+        calls.scratch(packed_W=(size(4 * n, d + n),), packed_W_out=(size(o, width),))
+        calls.scratch(dy=(self.block, streams, width), dh=(streams, n), dc=(streams, n))
+        if sparsifier is not None:
+            self.keys, self.gap = self.y.new_zeros(streams, slots, n), self.y.new_zeros(streams, slots)
+            self._credits = Credits(
+                self.y.new_zeros(streams, slots, n), self.y.new_zeros(streams, slots), self.age.new_zeros(streams, slots)
+            )
+            credit, best, when = self._credits
+            calls.learner.bind(keys=self.keys, gap=self.gap, credit=credit, best=best, when=when)
+            calls.scratch(packed_W_q=(size(n, n),), packed_W_k=(size(n, n),), score=(2 * slots,))
+            calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))
+            held = row_steps * reads
+            calls.scratch(held_row=(held,), held_norm=(held,))
+            calls.scratch(**{f"held_{name}": (held, n) for name in ("m", "k", "dk", "dm")})
+        self._x, self._signal, self._row = (streams, d), (streams, o), (streams,)
+        self._shifts = self._what_moves()
+
+    def _what_moves(self) -> list[tuple[int, int, int]]:
+        """Address, rows kept and bytes a row of everything that ``advance`` moves."""
+        extra = {"xh": 1, "c": 1}
+        moving = [(ring, self.history + extra.get(name, 0)) for name, ring in self.rings.items()]
+        if self.k_trunc > self.block:
+            moving += [(ring, self.history) for ring in (*self.tape.values(), *self.trace.values())]
+        return [(ring.data_ptr(), kept, ring.stride(0) * ring.element_size()) for ring, kept in moving]
+
+    def refresh(self, memory: Macrostate | None) -> None:
+        if memory is not None:
+            self._calls.pack()
+            self._calls.refresh(self._calls.at)
+
+    def step(
+        self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None
+    ) -> Tensor:
+        self._calls.pack()
+        x = ready(x, self._x, self.y.dtype)
+        self._calls.step(self._calls.at, position, x.data_ptr(), exploration is not None)
+        return self.y
+
+    def take(self, position: int, signal: Tensor, loss: Tensor | None) -> None:
+        signal = ready(signal, self._signal, self.y.dtype)
+        if loss is not None:
+            loss = ready(loss, self._row, self.y.dtype)
+        self._calls.take(self._calls.at, position, signal.data_ptr(), None if loss is None else loss.data_ptr())
+
+    def cut(self, position: int, done: Tensor) -> None:
+        done = ready(done, self._row, torch.bool)
+        self._calls.cut(self._calls.at, position, done.data_ptr())
+
+    def backward(self, memory: Macrostate | None) -> Credits | None:
+        self._calls.pack()
+        self._calls.backward(self._calls.at)
+        return None if memory is None else self._credits
+
+    def advance(self) -> None:
+        for address, kept, width in self._shifts:
+            self._calls.shift(address, kept, self.block, width)
+        self.rings["keep"][self.history :] = 1
+        self.rings["signal"][self.history :] = 0
+        self.rings["loss"][self.history :] = 0
+
+
+class NativeMacrostate(Macrostate):
+    """The memory; what it is offered is written straight from the window's rings, see ``offer_block``."""
+
+    def __init__(self, calls: Calls, **sizes: Any) -> None:
+        super().__init__(**sizes)
+        self._calls = calls
+        calls.learner.bind(**{f"slot_{name}": array for name, array in self.arrays.items()})
+        calls.scratch(standing=(self.slots,), order=(self.slots,))
+
+    def clear(self, done: Tensor) -> None:
+        done = ready(done, (self.streams,), torch.bool)
+        self._calls.clear(self._calls.at, done.data_ptr())
+
+
+def offer_block(
+    calls: Calls,
+    window: Window,
+    memory: Macrostate,
+    retention: Retention,
+    *,
+    k_att: int,
+    clock: int,
+    draws: torch.Generator,
+    usual: Tensor | None = None,
+) -> None:
+    """See ``sabsim.offering.offer_block``; scores are retention's own, choice and copies are native."""
+    now = clock - 1
+    safe_after = now - retention.protected * k_att
+    if retention.accrues:
+        memory.accrue(recalled_in_block(window), safe_after - window.block)
+    score = score_block(window, retention, clock=clock, draws=draws, usual=usual)
+    shape = (window.block, memory.streams)
+    # A copy: the choice crosses out what it has taken.
+    calls.learner.bind(offered=torch.empty(shape, dtype=torch.float64).copy_(score))
+    calls.offer(calls.at, now, safe_after, k_att, window.stores_h)
+
+
+class NativeReplay(Replay):
+    """Segments of the greatest credit, run again and walked back."""
+
+    def __init__(self, calls: Calls, parameters: Parameters, **settings: Any) -> None:
+        super().__init__(parameters, **settings)
+        self._calls = calls
+        rows, n = settings["streams"] * self.budget, parameters.network.hidden
+        calls.learner.set(budget=self.budget)
+        calls.learner.bind(seg_xh=self.xh, seg_c=self.c, seg_h=self.h_hat)
+        calls.learner.bind(**{f"seg_{name}": buffer for name, buffer in self.tape.items()})
+        calls.scratch(rows=(rows,), seg_dh=(rows, n), seg_dc=(rows, n))
+
+    def choose(self, credits: Credits) -> tuple[Tensor, Tensor]:
+        shape = (credits.weight.shape[0], self.budget)
+        slot, norm = credits.position.new_empty(shape), credits.weight.new_empty(shape)
+        self._calls.choose(self._calls.at, self.negligible, slot.data_ptr(), norm.data_ptr())
+        return slot, norm
+
+    def backward(self, credits: Credits, slot: Tensor, norm: Tensor, memory: Macrostate) -> Tensor:
+        length = torch.empty_like(slot)
+        self._calls.replay(self._calls.at, slot.data_ptr(), norm.data_ptr(), length.data_ptr())
+        return length
+
+
+class NativeUsual(UsualInput):
+    """The usual input and the states it would have led to."""
+
+    def __init__(self, calls: Calls, parameters: Parameters, **sizes: int) -> None:
+        super().__init__(parameters, **sizes)
+        self._calls = calls
+        d, n, rows = parameters.network.d_in, parameters.network.hidden, self.rows
+        calls.learner.bind(usual_mean=self.arrays["mean"], usual_steps=self.arrays["steps"], usual_h=self._h_hat)
+        calls.learner.bind(usual_c=self._c_next)
+        calls.scratch(usual_xh=(rows, d + n), usual_gates=(rows, 4 * n), usual_tanh_c=(rows, n))
+
+    def follow(self, window: Window) -> None:
+        self._calls.follow(self._calls.at, MEMORY)
+
+    def states(self, window: Window) -> Tensor:
+        self._calls.pack()
+        self._calls.usual_states(self._calls.at)
+        return self._h_hat.view(window.block, -1, window.n)
+
+
+class NativeExploration(Exploration):
+    """Noise on the choice of what is recalled."""
+
+    def __init__(self, calls: Calls, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._calls = calls
+        calls.learner.bind(**self.arrays)
+
+    def begin(self, done: Tensor) -> None:
+        done = ready(done, (self.arrays["coin"].shape[0],), torch.bool)
+        self._calls.toss(self._calls.at, done.data_ptr())
+
+
+class NativeWatch(Watch):
+    """The watch for NaN and infinity."""
+
+    def __init__(self, calls: Calls, streams: int, device: torch.device) -> None:
+        super().__init__(streams, device)
+        self._calls = calls
+
+    def look(self, window: Window, clock: int, finite_gradient: Tensor) -> None:
+        place = self._calls.look(self._calls.at)
+        if place < 0 and bool(finite_gradient):
+            return
+        if int(self.fault) == -1:
+            begun = (clock - window.block) * len(WATCHED) * self.streams
+            self.fault.fill_(begun + place if place >= 0 else -2 - clock)

@@ -1,0 +1,300 @@
+"""The native backend beside torch: equal histories on every instruction set, saved states, faults, and doing without.
+
+That its gradients are right is shown in test_keystone.py.
+"""
+
+import logging
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sabsim import BPTT, SAB, SGD, TBPTT, Adam, ConfigError, CreditRule, Immediate, Network, NonFiniteError, StreamingLearner
+from sabsim.native import library, library_or_none
+from sabsim.optim import Optimizer
+from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
+
+STREAMS, D_IN, D_OUT, SLOTS = 3, 5, 4, 7
+compiled = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no C compiler here")
+SETS = ["baseline", "avx2", "avx512"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A combination of pieces that the native backend serves."""
+
+    credit: CreditRule
+    retention: Retention = field(default_factory=lambda: Novelty(slots=SLOTS))
+    optimizer: Optimizer = field(default_factory=lambda: Adam(lr=0.003))
+    stores: str = "h_hat"
+    hidden: int = 19
+
+    def __str__(self) -> str:
+        return "-".join([self.credit.name, str(self.credit.block), self.retention.name, self.optimizer.name, self.stores])
+
+    def learner(self, backend: str, **settings: Any) -> StreamingLearner:
+        network = Network(d_in=D_IN, d_out=D_OUT, hidden=self.hidden, stores=self.stores)  # type: ignore[arg-type]
+        keywords = {"streams": STREAMS, "seed": 4, "dtype": torch.float64} | settings
+        return StreamingLearner(
+            network, credit=self.credit, retention=self.retention, optimizer=self.optimizer, backend=backend, **keywords
+        )
+
+
+RULE = SAB(k_top=3, k_trunc=4, replays=2, explore=0.5)
+CASES = [
+    Case(credit=RULE),
+    Case(credit=replace(RULE, update_every=1), retention=Relevancy(slots=SLOTS)),
+    Case(credit=replace(RULE, update_every=3, k_att=2), stores="h"),
+    Case(credit=replace(RULE, replays=SLOTS, k_top=SLOTS, negligible=0.0), retention=Reservoir(slots=SLOTS)),
+    Case(credit=replace(RULE, replays=0, explore=0.0), retention=Surprise(slots=SLOTS)),
+    Case(credit=replace(RULE, k_top=1), retention=Recent(slots=1)),
+    Case(credit=replace(RULE, trigger="replay"), retention=Novelty(slots=SLOTS, input_effect=0.0)),
+    Case(credit=RULE, retention=All(slots=40), optimizer=SGD(lr=0.01, momentum=0.5)),
+    Case(credit=RULE, optimizer=Adam(schedule="rsqrt", decay_updates=9, weight_decay=0.1, spike=1.2, clip=0.0)),
+    Case(credit=RULE, optimizer=Adam(schedule="linear", decay_updates=50, amsgrad=False, spike=0.0)),
+    Case(credit=RULE, optimizer=Adam(schedule="cosine", decay_updates=90, clip=0.2)),
+    Case(credit=replace(RULE, k_trunc=7), hidden=64),
+    Case(credit=TBPTT(k_trunc=4, update_every=2)),
+    Case(credit=BPTT(length=13)),
+    Case(credit=Immediate()),
+]  # fmt: skip
+
+
+def draw(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def drive(learner: StreamingLearner, first: int, last: int) -> Iterator[Tensor]:
+    """Steps with resets at awkward moments; the signal is that of a squared error. Yields the outputs."""
+    like, streams = learner.flat, learner.streams
+    for t in range(first, last):
+        learner.reset(torch.tensor([t % 13 == 6, t % 29 == 9, t % 13 == 7])[:streams])
+        y = learner.step(draw(t, streams, D_IN).to(like))
+        signal = y - 2 * draw(t + 5000, streams, D_OUT).to(like)
+        yield y.clone()
+        learner.learn(signal / streams, None if t % 2 else signal.norm(dim=1))
+
+
+def play(learner: StreamingLearner, first: int, last: int) -> Tensor:
+    return torch.stack(list(drive(learner, first, last)))
+
+
+def everything(learner: StreamingLearner) -> dict[str, Tensor]:
+    return {name: torch.as_tensor(value).clone() for name, value in learner.state_dict().items()}
+
+
+@compiled
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_hundreds_of_updates_follow_torch(case: Case) -> None:
+    """Outputs, parameters, memory and generator of both backends stay equal in float64."""
+    ours, theirs = case.learner("native"), case.learner("torch")
+    assert (ours.backend, theirs.backend) == ("native", "torch")
+    steps = 400
+    found, expected = play(ours, 0, steps), play(theirs, 0, steps)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
+    assert ours.updates == theirs.updates
+    assert ours.updates > 10
+    states = everything(ours), everything(theirs)
+    assert states[0].keys() == states[1].keys()
+    scratch = ("trace.k", "trace.gk", "trace.k_norm")  # the native backward pass keeps one key per microstate, not per read
+    unread = ("ring.m", "ring.index")  # an empty slot may stand for any other in a choice
+    for name, value in states[0].items():
+        if name not in (*scratch, *unread):
+            torch.testing.assert_close(value, states[1][name], rtol=1e-9, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@compiled
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_every_instruction_set_follows_torch(isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    if SETS.index(isa) > SETS.index(library.instruction_set()):
+        pytest.skip(f"this machine has no {isa}")
+    monkeypatch.setenv(library.FORCE, isa)
+    for hidden, streams in ((37, 1), (64, 13)):
+        case = Case(credit=RULE, hidden=hidden)
+        found = play(case.learner("native", dtype=dtype, streams=streams), 0, 60)
+        expected = play(case.learner("torch", dtype=dtype, streams=streams), 0, 60)
+        tolerance = 1e-10 if dtype is torch.float64 else 2e-4
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@compiled
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-7), (torch.float64, 1e-15)])
+def test_sigmoid_and_tanh_are_exact_to_rounding(
+    isa: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative error against the same in more digits, from tiny arguments to saturated ones."""
+    if SETS.index(isa) > SETS.index(library.instruction_set()):
+        pytest.skip(f"this machine has no {isa}")
+    monkeypatch.setenv(library.FORCE, isa)
+    n = 4001
+    learner = StreamingLearner(
+        Network(d_in=1, d_out=1, hidden=n), credit=Immediate(), retention=Recent(), optimizer=SGD(), dtype=dtype,
+        backend="native",
+    )  # fmt: skip
+    learner.flat.zero_()
+    x = torch.cat([torch.linspace(-86, 86, n // 2), torch.logspace(-12, 1, n - n // 2)]).to(dtype)
+    learner.parameters["cell.b"].copy_(x.repeat(4))
+    learner.step(torch.zeros(1, 1))
+    gates = learner.window.tape["gates"][0, 0].double()
+    for found, exact in ((gates[:n], torch.sigmoid(x.double())), (gates[3 * n :], torch.tanh(x.double()))):
+        assert ((found - exact) / exact).abs().max() < tolerance * (1 if dtype is torch.float32 else 2)
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_saved_state_continues_bit_for_bit(case: Case, dtype: torch.dtype) -> None:
+    whole, first, second = (case.learner("native", dtype=dtype, seed=seed) for seed in (4, 4, 9))
+    outputs = play(whole, 0, 71)
+    play(first, 0, 37)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(play(second, 37, 71), outputs[37:])
+    kept, other = everything(whole), everything(second)
+    assert all(torch.equal(kept[name], other[name]) for name in kept)
+
+
+@compiled
+def test_a_state_saved_by_torch_goes_on_natively() -> None:
+    case = CASES[0]
+    theirs, ours = case.learner("torch"), case.learner("native", seed=9)
+    play(theirs, 0, 37)
+    ours.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(play(ours, 37, 80), play(theirs, 37, 80), rtol=1e-9, atol=1e-10)
+
+
+@compiled
+def test_parameters_changed_from_outside_are_used_at_once() -> None:
+    case, outputs = CASES[0], []
+    for backend in ("native", "torch"):
+        learner = case.learner(backend)
+        play(learner, 0, 10)
+        learner.parameters["cell.W_h"].mul_(0.5)
+        learner.parameters["readout.b"].add_(1.0)
+        outputs.append(play(learner, 10, 20))
+    torch.testing.assert_close(*outputs, rtol=1e-9, atol=1e-10)
+
+
+@compiled
+def test_inputs_of_other_kinds_are_taken_as_torch_takes_them() -> None:
+    """Other number types, a transposed view, a signal of one row for all streams."""
+    outputs = []
+    for backend in ("native", "torch"):
+        learner, seen = CASES[0].learner(backend), []
+        for t in range(12):
+            x = draw(t, D_IN, STREAMS).t().float() if t % 2 else torch.ones(STREAMS, D_IN, dtype=torch.int64)
+            seen.append(learner.step(x).clone())
+            learner.learn(draw(t, D_OUT, STREAMS).t(), torch.ones(()))
+        outputs.append(torch.stack(seen))
+    torch.testing.assert_close(*outputs, rtol=1e-9, atol=1e-10)
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("x", "input x is not finite at step 6, stream 1"), ("signal", "learning signal dL/dy is not finite at step 6, stream 1")],
+)
+def test_the_first_nan_is_named(where: str, message: str) -> None:
+    for backend in ("native", "torch"):
+        learner = CASES[0].learner(backend)
+        before = None
+        for t in range(12):
+            x, signal = draw(t, STREAMS, D_IN), draw(t + 50, STREAMS, D_OUT)
+            if t == 6:
+                (x if where == "x" else signal)[1, 2] = torch.nan
+                before = learner.flat.clone()
+            learner.step(x)
+            learner.learn(signal)
+        with pytest.raises(NonFiniteError, match=message):
+            learner.check()
+        assert before is not None
+        assert torch.equal(learner.flat, before), backend
+
+
+def test_a_combination_that_is_not_served_is_refused_or_left_to_torch() -> None:
+    for piece, name in (("cell", "gru"), ("salience", "mlp"), ("sparsify", "relu"), ("readout", "weights")):
+        network = Network(d_in=D_IN, d_out=D_OUT, hidden=8, **{piece: name})  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"credit": RULE, "retention": Recent(slots=SLOTS), "optimizer": SGD()}
+        assert StreamingLearner(network, **settings, backend="auto").backend == "torch"
+        with pytest.raises(ConfigError, match=rf"{piece} = '{name}': it serves {piece} "):
+            StreamingLearner(network, **settings, backend="native")
+    with pytest.raises(ConfigError, match="backend = 'fast': must be one of auto, torch, native"):
+        CASES[0].learner("fast")
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A process that has compiled nothing yet, with an empty cache and no compiler; its PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(library, "_load", library._load.__wrapped__)
+    library._say_once.cache_clear()
+    return folder
+
+
+def test_without_a_compiler_torch_computes_and_one_line_says_so(
+    no_library: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="sabsim"):
+        for _ in range(3):
+            learner = CASES[0].learner("auto")
+            play(learner, 0, 10)
+            assert learner.backend == "torch"
+    assert [record.getMessage() for record in caplog.records] == [
+        "the native kernel is not used, torch computes instead (several times slower): "
+        "no C compiler (cc, gcc or clang) was found"
+    ]
+    with pytest.raises(ConfigError, match=r"backend = 'native' cannot be compiled: no C compiler"):
+        CASES[0].learner("native")
+
+
+def test_a_compiler_that_refuses_is_quoted(no_library: Path, caplog: pytest.LogCaptureFixture) -> None:
+    compiler = no_library / "cc"
+    compiler.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo none && exit 0\necho 'x.c:1: error: bad day' >&2\nexit 1\n")
+    compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
+    with caplog.at_level(logging.WARNING, logger="sabsim"):
+        assert CASES[0].learner("auto").backend == "torch"
+    (record,) = caplog.records
+    assert "refused: x.c:1: error: bad day" in record.getMessage()
+
+
+@compiled
+def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    program = "import torch; from sabsim.native import load_library; load_library(torch.float32)"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    running = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
+    assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
+    (left,) = (tmp_path / "sabsim" / "native").iterdir()
+    assert left.name.endswith(f"-{library.instruction_set()}.so")
+
+
+@compiled
+def test_a_damaged_library_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(library, "_load", library._load.__wrapped__)
+    folder = tmp_path / "sabsim" / "native"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(library, "_compile", lambda compiler, flags, target: target.write_bytes(b"half"))
+    assert library.library_or_none(torch.float32) is None
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("wanted", ["avx1024", "AVX2"])
+def test_an_unknown_instruction_set_is_refused(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(library.FORCE, wanted)
+    with pytest.raises(ConfigError, match=f"{library.FORCE} = '{wanted}': this machine has baseline"):
+        library.instruction_set()
