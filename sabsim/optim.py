@@ -116,11 +116,11 @@ class Optimizer(ABC):
     def _rate(self, updates: Tensor, flat: Tensor) -> Tensor:
         if self.schedule == "constant":
             return torch.full((), self.lr, dtype=flat.dtype, device=flat.device)
+        past = updates.to(flat.dtype) / self.decay_updates
         if self.schedule == "rsqrt":
-            return (self.lr / torch.sqrt(1 + updates / self.decay_updates)).to(flat.dtype)
-        left = 1 - (updates / self.decay_updates).clamp(max=1.0)
-        shape = left if self.schedule == "linear" else 0.5 - 0.5 * torch.cos(pi * left)
-        return (self.lr * shape).to(flat.dtype)
+            return self.lr / torch.sqrt(1 + past)
+        left = 1 - past.clamp(max=1.0)
+        return self.lr * (left if self.schedule == "linear" else 0.5 - 0.5 * torch.cos(pi * left))
 
     @abstractmethod
     def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
