@@ -294,13 +294,18 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path
 
 
 @compiled
-def test_a_damaged_library_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["damaged", "unwritable"])
+def test_a_cache_that_does_not_serve_is_done_without(fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(library, "_load", library._load.__wrapped__)
-    folder = tmp_path / "sabsim" / "native"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(library, "_compile", lambda compiler, flags, target: target.write_bytes(b"half"))
-    assert library.library_or_none(torch.float32) is None
+    library._load.__wrapped__(torch.float32, "baseline", None, os.environ["PATH"])
+    (made,) = (tmp_path / "sabsim" / "native").iterdir()
+    if fault == "damaged":
+        made.unlink()  # another file: the one that is loaded must stay whole
+        made.write_bytes(b"half a library")
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(made))  # a file, where a folder should be
+    assert library._load.__wrapped__(torch.float32, "baseline", None, os.environ["PATH"]) is not None
+    assert made.exists() is (fault == "unwritable")
 
 
 @pytest.mark.parametrize("wanted", ["avx1024", "AVX2"])
