@@ -138,7 +138,7 @@ class Optimizer(ABC):
         if self.schedule in ("inverse", "rsqrt"):
             share = 1 / (1 + state["signals"] / self.decay_updates)
             return self.lr * (share if self.schedule == "inverse" else share.sqrt()).clamp(min=self.lr_floor)
-        left = 1 - (state["updates"] / self.decay_updates).clamp(max=1.0)
+        left = 1 - (state["updates"].to(state["norm"].dtype) / self.decay_updates).clamp(max=1.0)
         shape = left if self.schedule == "linear" else 0.5 - 0.5 * torch.cos(pi * left)
         return self.lr * shape
 

@@ -17,7 +17,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from sabsim import BPTT, SAB, SGD, TBPTT, Adam, ConfigError, CreditRule, Immediate, Network, NonFiniteError, StreamingLearner
+from sabsim import (
+    BPTT,
+    SAB,
+    SGD,
+    TBPTT,
+    Adam,
+    ConfigError,
+    CreditRule,
+    Immediate,
+    Network,
+    NonFiniteError,
+    StreamingLearner,
+)
 from sabsim.native import library, library_or_none
 from sabsim.optim import Optimizer
 from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
@@ -55,7 +67,7 @@ CASES = [
     Case(credit=replace(RULE, update_every=3, k_att=2), stores="h"),
     Case(credit=replace(RULE, replays=SLOTS, k_top=SLOTS, negligible=0.0), retention=Reservoir(slots=SLOTS)),
     Case(credit=replace(RULE, replays=0, explore=0.0), retention=Surprise(slots=SLOTS)),
-    Case(credit=replace(RULE, k_top=1), retention=Recent(slots=1)),
+    Case(credit=replace(RULE, k_top=1, replays=1), retention=Recent(slots=1)),
     Case(credit=replace(RULE, trigger="replay"), retention=Novelty(slots=SLOTS, input_effect=0.0)),
     Case(credit=RULE, retention=All(slots=40), optimizer=SGD(lr=0.01, momentum=0.5)),
     Case(credit=RULE, optimizer=Adam(schedule="rsqrt", decay_updates=9, weight_decay=0.1, spike=1.2, clip=0.0)),
@@ -76,7 +88,7 @@ def drive(learner: StreamingLearner, first: int, last: int) -> Iterator[Tensor]:
     """Steps with resets at awkward moments; the signal is that of a squared error. Yields the outputs."""
     like, streams = learner.flat, learner.streams
     for t in range(first, last):
-        learner.reset(torch.tensor([t % 13 == 6, t % 29 == 9, t % 13 == 7])[:streams])
+        learner.reset(torch.tensor([t % 13 == 6, t % 29 == 9, t % 13 == 7] * streams)[:streams])
         y = learner.step(draw(t, streams, D_IN).to(like))
         signal = y - 2 * draw(t + 5000, streams, D_OUT).to(like)
         yield y.clone()
@@ -97,7 +109,7 @@ def test_hundreds_of_updates_follow_torch(case: Case) -> None:
     """Outputs, parameters, memory and generator of both backends stay equal in float64."""
     ours, theirs = case.learner("native"), case.learner("torch")
     assert (ours.backend, theirs.backend) == ("native", "torch")
-    steps = 400
+    steps = 200
     found, expected = play(ours, 0, steps), play(theirs, 0, steps)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
     assert ours.updates == theirs.updates
@@ -153,7 +165,7 @@ def test_sigmoid_and_tanh_are_exact_to_rounding(
 @compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_saved_state_continues_bit_for_bit(case: Case, dtype: torch.dtype) -> None:
+def test_a_saved_native_state_continues_bit_for_bit(case: Case, dtype: torch.dtype) -> None:
     whole, first, second = (case.learner("native", dtype=dtype, seed=seed) for seed in (4, 4, 9))
     outputs = play(whole, 0, 71)
     play(first, 0, 37)
@@ -201,13 +213,13 @@ def test_inputs_of_other_kinds_are_taken_as_torch_takes_them() -> None:
 @compiled
 @pytest.mark.parametrize(
     ("where", "message"),
-    [("x", "input x is not finite at step 6, stream 1"), ("signal", "learning signal dL/dy is not finite at step 6, stream 1")],
+    [("x", "input x is not finite at step 6, stream 1"), ("signal", "signal dL/dy is not finite at step 6, stream 1")],
 )
 def test_the_first_nan_is_named(where: str, message: str) -> None:
     for backend in ("native", "torch"):
         learner = CASES[0].learner(backend)
         before = None
-        for t in range(12):
+        for t in range(8):  # two blocks
             x, signal = draw(t, STREAMS, D_IN), draw(t + 50, STREAMS, D_OUT)
             if t == 6:
                 (x if where == "x" else signal)[1, 2] = torch.nan
@@ -262,7 +274,8 @@ def test_without_a_compiler_torch_computes_and_one_line_says_so(
 
 def test_a_compiler_that_refuses_is_quoted(no_library: Path, caplog: pytest.LogCaptureFixture) -> None:
     compiler = no_library / "cc"
-    compiler.write_text("#!/bin/sh\n[ \"$1\" = --version ] && echo none && exit 0\necho 'x.c:1: error: bad day' >&2\nexit 1\n")
+    script = ["#!/bin/sh", '[ "$1" = --version ] && exit 0', "echo 'x.c:1: error: bad day' >&2", "exit 1", ""]
+    compiler.write_text("\n".join(script))
     compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
     with caplog.at_level(logging.WARNING, logger="sabsim"):
         assert CASES[0].learner("auto").backend == "torch"
@@ -281,16 +294,18 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path
 
 
 @compiled
-def test_a_damaged_library_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("fault", ["damaged", "unwritable"])
+def test_a_cache_that_does_not_serve_is_done_without(fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(library, "_load", library._load.__wrapped__)
-    folder = tmp_path / "sabsim" / "native"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(library, "_compile", lambda compiler, flags, target: target.write_bytes(b"half"))
-    assert library.library_or_none(torch.float32) is None
-    monkeypatch.undo()
+    library._load.__wrapped__(torch.float32, "baseline", None, os.environ["PATH"])
+    (made,) = (tmp_path / "sabsim" / "native").iterdir()
+    if fault == "damaged":
+        made.unlink()  # another file: the one that is loaded must stay whole
+        made.write_bytes(b"half a library")
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(made))  # a file, where a folder should be
+    assert library._load.__wrapped__(torch.float32, "baseline", None, os.environ["PATH"]) is not None
+    assert made.exists() is (fault == "unwritable")
 
 
 @pytest.mark.parametrize("wanted", ["avx1024", "AVX2"])

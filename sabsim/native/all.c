@@ -5,6 +5,7 @@
 
 #include "gemm.c"
 #include "elementwise.c"
+#include "cell.c"
 #include "recall.c"
 #include "chain.c"
 #include "replay.c"

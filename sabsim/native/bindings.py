@@ -20,7 +20,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "take": [_PLACE, _WORD, _PLACE, _PLACE],
     "cut": [_PLACE, _WORD, _PLACE],
     "backward": [_PLACE],
-    "shift": [_PLACE, _WORD, _WORD, _WORD],
+    "advance": [_PLACE],
     "look": [_PLACE],
     "follow": [_PLACE, ctypes.c_double],
     "usual_states": [_PLACE],

@@ -82,7 +82,7 @@ void sab_backward(const Learner *l)
         if (l->slots) recall_vjp(l, first, t, dy ? dy + n : NULL, width);
         cell_vjp(
             l, streams, l->gates + row * 4 * n, l->tanh_c + row * n, l->c + row * n, l->dh, l->dc,
-            l->d_pre + row * 4 * n);
+            l->d_pre + row * 4 * n, t > 0);
         for (int64_t b = 0; b < streams; b++) {
             scale_row(n, l->keep[row + b], l->dh + b * n);
             scale_row(n, l->keep[row + b], l->dc + b * n);
@@ -93,10 +93,50 @@ void sab_backward(const Learner *l)
     if (l->slots) credit_held(l, first, held);
 }
 
-/* Moves `kept` rows of a ring, each of `bytes`, from `block` rows on to its beginning. */
-void sab_shift(uint8_t *ring, int64_t kept, int64_t block, int64_t bytes)
+/* Moves a ring's last `kept` rows, `width` numbers each, to its beginning, over the rows of the block before. */
+static void shift(const Learner *l, real *ring, int64_t kept, int64_t width)
 {
-    memmove(ring, ring + block * bytes, kept * bytes);
+    memmove(ring, ring + l->block * l->streams * width, sizeof(real) * kept * l->streams * width);
+}
+
+static void shift_integers(const Learner *l, int64_t *ring, int64_t width)
+{
+    memmove(ring, ring + l->block * l->streams * width, sizeof(int64_t) * l->history * l->streams * width);
+}
+
+/* Moves the end of the block into the history, so that the next block starts at ring position `history`. */
+void sab_advance(const Learner *l)
+{
+    const int64_t n = l->n, kept = l->history, reads = l->reads, rest = l->block * l->streams;
+    shift(l, l->xh, kept + 1, l->d_in + n);
+    shift(l, l->c, kept + 1, n);
+    shift(l, l->h_hat, kept, n);
+    shift(l, l->readout, kept, l->slots ? 2 * n : n);
+    shift(l, l->keep, kept, 1);
+    shift(l, l->signal, kept, l->d_out);
+    shift(l, l->loss, kept, 1);
+    shift_integers(l, l->local, 1);
+    if (l->slots) {
+        shift(l, l->s, kept, n);
+        shift(l, l->m, kept, reads * n);
+        shift(l, l->weight, kept, reads);
+        shift(l, l->scale, kept, 1);
+        shift_integers(l, l->index, reads);
+        shift_integers(l, l->stamp, reads);
+    }
+    if (l->k_trunc > l->block) {
+        shift(l, l->gates, kept, 4 * n);
+        shift(l, l->tanh_c, kept, n);
+        shift(l, l->d_pre, kept, 4 * n);
+        if (l->slots) {
+            shift(l, l->q, kept, n);
+            shift(l, l->q_norm, kept, 1);
+            shift(l, l->dq, kept, n);
+        }
+    }
+    for (int64_t i = 0; i < rest; i++) l->keep[kept * l->streams + i] = 1;
+    memset(l->signal + kept * l->streams * l->d_out, 0, sizeof(real) * rest * l->d_out);
+    memset(l->loss + kept * l->streams, 0, sizeof(real) * rest);
 }
 
 /* First place in the block, step by step, input, signal and state in turn, stream by stream, that is not finite; -1. */

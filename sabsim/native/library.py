@@ -86,17 +86,28 @@ def _load(dtype: torch.dtype, isa: str, cc: str | None, path: str | None) -> cty
     for source in sources:
         digest.update(source.name.encode() + source.read_bytes())
     name = f"{digest.hexdigest()[:24]}-{isa}.so"
-    for folder in (_cache_folder(), None):
-        try:
-            # Without a cache to write to, every process compiles for itself.
-            place = Path(tempfile.mkdtemp(prefix="sabsim-")) if folder is None else folder
-            place.mkdir(parents=True, exist_ok=True)
-            if not (place / name).exists():
-                _compile(compiler, flags, place / name)
-            return ctypes.CDLL(str(place / name))
-        except OSError as error:
-            failed = error
-    raise CannotCompile(f"the library could not be written or loaded: {failed}")
+    try:
+        return _compiled(compiler, flags, _cache_folder() / name)
+    except OSError as error:
+        _log.debug("no library in the cache: %s", error)
+    # A cache that cannot be written, or holds a damaged file: this process compiles for itself.
+    try:
+        with tempfile.TemporaryDirectory(prefix="sabsim-") as folder:
+            return _compiled(compiler, flags, Path(folder) / name)
+    except OSError as error:
+        raise CannotCompile(f"the library could not be written or loaded: {error}") from error
+
+
+def _compiled(compiler: str, flags: list[str], target: Path) -> ctypes.CDLL:
+    """The library at ``target``, compiled if it is not there. OSError: it cannot be written, or not be loaded."""
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _compile(compiler, flags, target)
+    try:
+        return ctypes.CDLL(str(target))
+    except OSError:
+        target.unlink()  # the next process makes it anew
+        raise
 
 
 def _cache_folder() -> Path:

@@ -55,8 +55,9 @@ class NativeWindow(Window):
         streams, slots, o = sizes["streams"], sizes["slots"], network.d_out
         reads, k = sparsifier.reads if sparsifier else 0, self.k_trunc
         calls.learner.set(
-            streams=streams, d_in=d, n=n, d_out=o, slots=slots, reads=reads, history=self.history, block=self.block, k_trunc=k
-        )
+            streams=streams, d_in=d, n=n, d_out=o, slots=slots, reads=reads,
+            history=self.history, block=self.block, k_trunc=k,
+        )  # fmt: skip
         value, gradient = parameters.value, parameters.gradient
         for room, name, field in (
             ("cell", "W", "W"),
@@ -87,15 +88,6 @@ class NativeWindow(Window):
             calls.scratch(held_row=(held,), held_norm=(held,))
             calls.scratch(**{f"held_{name}": (held, n) for name in ("m", "k", "dk", "dm")})
         self._x, self._signal, self._row = (streams, d), (streams, o), (streams,)
-        self._shifts = self._what_moves()
-
-    def _what_moves(self) -> list[tuple[int, int, int]]:
-        """Address, rows kept and bytes a row of everything that ``advance`` moves."""
-        extra = {"xh": 1, "c": 1}
-        moving = [(ring, self.history + extra.get(name, 0)) for name, ring in self.rings.items()]
-        if self.k_trunc > self.block:
-            moving += [(ring, self.history) for ring in (*self.tape.values(), *self.trace.values())]
-        return [(ring.data_ptr(), kept, ring.stride(0) * ring.element_size()) for ring, kept in moving]
 
     def refresh(self, memory: Macrostate | None) -> None:
         if memory is not None:
@@ -126,11 +118,7 @@ class NativeWindow(Window):
         return None if memory is None else self._credits
 
     def advance(self) -> None:
-        for address, kept, width in self._shifts:
-            self._calls.shift(address, kept, self.block, width)
-        self.rings["keep"][self.history :] = 1
-        self.rings["signal"][self.history :] = 0
-        self.rings["loss"][self.history :] = 0
+        self._calls.advance(self._calls.at)
 
 
 class NativeMacrostate(Macrostate):

@@ -56,7 +56,7 @@ void sab_replay(const Learner *l, const int64_t *slot, const real *norm, int64_t
     for (int64_t t = k - 1; t >= 0; t--) {
         cell_vjp(
             l, rows, l->seg_gates + t * rows * 4 * n, l->seg_tanh_c + t * rows * n, l->seg_c + t * rows * n, l->seg_dh,
-            l->seg_dc, l->seg_d_pre + t * rows * 4 * n);
+            l->seg_dc, l->seg_d_pre + t * rows * 4 * n, t > 0);
         for (int64_t i = 0; i < rows; i++) {
             if (t != k - l->slot_length[l->rows[i]]) continue;
             memset(l->seg_dh + i * n, 0, sizeof(real) * n);

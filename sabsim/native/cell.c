@@ -1,0 +1,68 @@
+/* The LSTM on any rows: the streams of the main chain, the segments of a replay, the steps on a usual input. */
+
+#include "learner.h"
+
+/* Gates o, i, f, g (rows, 4n), from pre-activations to activations in place; c = f c_prev + i g, h_hat = o tanh(c). */
+static void lstm_forward(
+    int64_t rows, int64_t n, real *restrict gates, const real *restrict c_prev, real *restrict c,
+    real *restrict tanh_c, real *restrict h_hat)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        real *o = gates + i * 4 * n, *in = o + n, *f = o + 2 * n, *g = o + 3 * n;
+        for (int64_t j = 0; j < 3 * n; j++) o[j] = sigmoid(o[j]);
+        for (int64_t j = 0; j < n; j++) g[j] = hyperbolic_tangent(g[j]);
+        for (int64_t j = 0; j < n; j++) c[i * n + j] = f[j] * c_prev[i * n + j] + in[j] * g[j];
+        for (int64_t j = 0; j < n; j++) tanh_c[i * n + j] = hyperbolic_tangent(c[i * n + j]);
+        for (int64_t j = 0; j < n; j++) h_hat[i * n + j] = o[j] * tanh_c[i * n + j];
+    }
+}
+
+/* Credit dh on h_hat and dc on c -> d_pre (rows, 4n) on the pre-activations, and dc becomes that on c_prev. */
+static void lstm_backward(
+    int64_t rows, int64_t n, const real *restrict gates, const real *restrict tanh_c, const real *restrict c_prev,
+    const real *restrict dh, real *restrict dc, real *restrict d_pre)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        const real *o = gates + i * 4 * n, *in = o + n, *f = o + 2 * n, *g = o + 3 * n;
+        const real *tc = tanh_c + i * n, *before = c_prev + i * n, *up = dh + i * n;
+        real *carried = dc + i * n, *out = d_pre + i * 4 * n;
+        for (int64_t j = 0; j < n; j++) {
+            const real inside = carried[j] + up[j] * (o[j] - o[j] * tc[j] * tc[j]);
+            out[j] = up[j] * tc[j] * (o[j] - o[j] * o[j]);
+            out[n + j] = inside * g[j] * (in[j] - in[j] * in[j]);
+            out[2 * n + j] = inside * before[j] * (f[j] - f[j] * f[j]);
+            out[3 * n + j] = inside * (in[j] - in[j] * g[j] * g[j]);
+            carried[j] = inside * f[j];
+        }
+    }
+}
+
+/* One cell step of any rows: xh (rows, d+n) and c_prev -> gates, c, tanh_c, h_hat. */
+static void cell_step(
+    const Learner *l, int64_t rows, const real *xh, const real *c_prev, real *gates, real *c, real *tanh_c, real *h_hat)
+{
+    const int64_t wide = l->d_in + l->n;
+    fill_rows(rows, 4 * l->n, l->b, gates);
+    times_packed(rows, 4 * l->n, wide, xh, wide, l->packed_W, gates, 4 * l->n);
+    lstm_forward(rows, l->n, gates, c_prev, c, tanh_c, h_hat);
+}
+
+/* Credit on (h_hat, c) of any rows -> d_pre, and dh, dc become the credit on (h_prev, c_prev), dh only if it is `wanted`. */
+static void cell_vjp(
+    const Learner *l, int64_t rows, const real *gates, const real *tanh_c, const real *c_prev, real *dh, real *dc,
+    real *d_pre, int wanted)
+{
+    const int64_t n = l->n;
+    lstm_backward(rows, n, gates, tanh_c, c_prev, dh, dc, d_pre);
+    if (!wanted) return;
+    memset(dh, 0, sizeof(real) * rows * n);
+    times(rows, n, 4 * n, d_pre, 4 * n, l->W + l->d_in, l->d_in + n, dh, n);
+}
+
+/* Adds the cell's gradient of `rows` row-steps. */
+static void cell_accumulate(const Learner *l, int64_t rows, const real *d_pre, const real *xh)
+{
+    const int64_t wide = l->d_in + l->n;
+    transposed_times(4 * l->n, wide, rows, d_pre, 4 * l->n, xh, wide, l->dW, wide);
+    add_rows(rows, 4 * l->n, d_pre, l->db);
+}
