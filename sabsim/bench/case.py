@@ -7,7 +7,7 @@ A *row* of the bench is a question (``sabsim bench --help`` lists them). It has 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -93,7 +93,8 @@ class Measurement:
     @property
     def gflops(self) -> float | None:
         """10^9 floating-point operations of matrix products per second; None where there are none to count."""
-        return self.flops / self.time.median / 1e9 if self.flops else None
+        median = self.time.median
+        return self.flops / median / 1e9 if self.flops and median > 0 else None
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with medians and quartiles spelt out."""
@@ -116,6 +117,11 @@ class CaseResult:
     measurements: Sequence[Measurement]
     refused: Mapping[str, str] = field(default_factory=dict)
 
+    def with_memory(self, megabytes: Mapping[str, float]) -> CaseResult:
+        """The same with ``memory_mb`` of the measurements named."""
+        known = [replace(one, memory_mb=megabytes.get(one.name, one.memory_mb)) for one in self.measurements]
+        return replace(self, measurements=known)
+
     def find(self, name: str) -> Measurement | None:
         """The measurement of that name, if there is one."""
         return next((one for one in self.measurements if one.name == name), None)
@@ -131,7 +137,7 @@ class CaseResult:
         }
 
 
-def conclude(case: Case, seconds: Mapping[str, Sequence[float]], memory: Mapping[str, float] | None = None) -> CaseResult:
+def conclude(case: Case, seconds: Mapping[str, Sequence[float]]) -> CaseResult:
     """From the seconds per unit of each variant, one a round, to ratios, rates and shares of the matrix products' rate."""
     rates = {v.name: v.flops / v.units / spread(seconds[v.name]).median for v in case.variants if v.flops}
     base = seconds.get(case.base)
@@ -142,7 +148,6 @@ def conclude(case: Case, seconds: Mapping[str, Sequence[float]], memory: Mapping
             ratios=[mine / its for mine, its in zip(seconds[v.name], base, strict=False)] if base else (),
             flops=v.flops / v.units,
             share=rates[v.name] / rates[GEMM] if v.name in rates and GEMM in rates else None,
-            memory_mb=(memory or {}).get(v.name),
             note=v.note,
         )
         for v in case.variants
@@ -150,6 +155,27 @@ def conclude(case: Case, seconds: Mapping[str, Sequence[float]], memory: Mapping
     return CaseResult(
         parameters=case.parameters, unit=case.unit, base=case.base, measurements=measurements, refused=case.refused
     )
+
+
+def difference(result: CaseResult, name: str, whole: str, rest: str, *, flops: float = 0.0, note: str = "") -> CaseResult:
+    """``result`` with one more measurement: ``whole`` less ``rest``, round by round. Unchanged if one of them is missing.
+
+    ``flops`` per unit are those of the difference.
+    """
+    found, less, base = result.find(whole), result.find(rest), result.find(result.base)
+    if found is None or less is None:
+        return result
+    seconds = [a - b for a, b in zip(found.seconds, less.seconds, strict=True)]
+    roof, rate = result.find(GEMM), spread(seconds).median
+    measurement = Measurement(
+        name=name,
+        seconds=seconds,
+        ratios=[mine / its for mine, its in zip(seconds, base.seconds, strict=True)] if base else (),
+        flops=flops,
+        share=flops / rate / 1e9 / roof.gflops if flops and rate > 0 and roof and roof.gflops else None,
+        note=note,
+    )
+    return replace(result, measurements=[*result.measurements, measurement])
 
 
 class Plan(NamedTuple):
@@ -169,7 +195,8 @@ class Cases(Protocol):
 class Row:
     """A question of the bench: ``title`` in a few words, ``purpose`` in a sentence or two for help and report.
 
-    ``conclude`` turns the results of all its cases into sentences, such as a fitted exponent.
+    ``conclude`` turns the results of all its cases into sentences, such as a fitted exponent. ``headline``: the values of
+    sizes whose cases the terminal shows; the report has all.
     """
 
     name: str
@@ -177,6 +204,7 @@ class Row:
     purpose: str
     cases: Cases
     conclude: Callable[[Sequence[CaseResult]], list[str]] | None = None
+    headline: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ from ..credit import SAB
 from ..errors import SabsimError
 from ..learner import StreamingLearner
 from ..network import Network, Parameters
+from ..optim import SGD
 from ..retention import Recent
 from . import parts
 from .backends import PLAIN, make_learner, ours
-from .case import Case, CaseResult, Plan, Row, Variant
+from .case import Case, CaseResult, Plan, Row, Variant, difference
 from .flops import Product, chain_vjp_products, gemm, lstm_products, total
 from .fused import EagerLSTM, FusedLSTM, TiedLSTM
 from .settings import K_TRUNC, SLOTS, Settings
@@ -24,7 +25,7 @@ from .timing import Timer
 D_IN = 16
 FUSED, EAGER = "nn.LSTM forward + backward", "nn.LSTMCell loop, autograd"
 CELL, TIED = "cell step + VJP", "replay as tied nn.LSTM"
-REPLAY, CHAIN = "segment replay", "window VJP with recall"
+REPLAY, CHAIN, BOTH = "segment replay", "update without replay", "update with a replay a row"
 
 
 def cases(settings: Settings) -> list[Plan]:
@@ -49,18 +50,24 @@ def _measure(settings: Settings, rows: int, n: int, steps: int, timer: Timer) ->
         _tied(rows, steps, n, device, products),
     ]
     refused = dict(settings.backends.refused)
-    makers = ((REPLAY, _replay, products), (CHAIN, _chain, chain_vjp_products(rows, steps, n, D_IN, K_TRUNC)))
+    chain = chain_vjp_products(rows, steps, n, D_IN, K_TRUNC)
     for backend in settings.backends.names:
-        for what, make, work in makers:
+        for what, replays in ((CHAIN, 0), (BOTH, 1)):
             name = ours(backend, what)
             try:
-                call = make(backend, rows, steps, n, settings)
+                call = parts.update(_learner(backend, rows, steps, n, settings, replays), settings.seed)
             except SabsimError as error:
                 refused[name] = str(error)
-            else:
-                variants.append(Variant(name=name, call=call, units=units, flops=total(work)))
+                continue
+            work = total([*chain, *(products if replays else ())])
+            variants.append(Variant(name=name, call=call, units=units, flops=work, note="optimiser: plain SGD"))
     sizes = {"rows": rows, "n": n, "k_trunc": steps}
-    return timer.compare(Case(parameters=sizes, unit="row-step", base=FUSED, variants=variants, refused=refused))
+    result = timer.compare(Case(parameters=sizes, unit="row-step", base=FUSED, variants=variants, refused=refused))
+    for backend in settings.backends.names:
+        name, whole, rest = (ours(backend, what) for what in (REPLAY, BOTH, CHAIN))
+        note = "the update with replays less the one without, round by round"
+        result = difference(result, name, whole, rest, flops=total(products) / units, note=note)
+    return result
 
 
 def _explicit(rows: int, steps: int, n: int, device: torch.device, products: list[Product]) -> Variant:
@@ -108,27 +115,14 @@ def _tied(rows: int, steps: int, n: int, device: torch.device, products: list[Pr
     )
 
 
-def _replay(backend: str, rows: int, steps: int, n: int, settings: Settings) -> parts.Call:
-    learner = _learner(backend, rows, steps, n, settings, slots=2, k_top=1, replays=1)
-    parts.fill_memory(learner, settings.seed)
-    return parts.replay(learner, settings.seed)
-
-
-def _chain(backend: str, rows: int, steps: int, n: int, settings: Settings) -> parts.Call:
-    learner = _learner(backend, rows, steps, n, settings, slots=SLOTS, k_top=K_TRUNC, replays=0)
-    parts.fill_memory(learner, settings.seed)
-    parts.play_block(learner, settings.seed)
-    return parts.window_vjp(learner)
-
-
-def _learner(
-    backend: str, rows: int, steps: int, n: int, settings: Settings, *, slots: int, k_top: int, replays: int
-) -> StreamingLearner:
+def _learner(backend: str, rows: int, steps: int, n: int, settings: Settings, replays: int) -> StreamingLearner:
+    """One with ``rows`` streams whose updates change nothing, so that each is like the one before."""
     return make_learner(
         backend,
-        Network(d_in=D_IN, d_out=1, hidden=n),
-        credit=SAB(k_top=k_top, k_trunc=steps, replays=replays),
-        retention=Recent(slots=slots),
+        Network(d_in=D_IN, d_out=9, hidden=n),
+        credit=SAB(k_top=K_TRUNC, k_trunc=steps, replays=replays, negligible=0),
+        retention=Recent(slots=SLOTS),
+        optimizer=SGD(lr=0, clip=0),
         streams=rows,
         seed=settings.seed,
         device=settings.device,
@@ -155,10 +149,12 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
 
 ROW = Row(
     name="cell",
-    title="cell, segment replay and window VJP",
-    purpose="an LSTM cell's steps, VJP and parameter gradient; a replayed segment; the backward pass of the streaming "
-    "window; and a replay as nn.LSTM over [x ; s_prev] with tied weights. Per row and step, against nn.LSTM's forward and "
-    "backward, the fused limit. The window VJP has no forward steps in it but has recall's (k_top 5 of 32 slots).",
+    title="cell, segment replay and window backward",
+    purpose="an LSTM cell's steps, VJP and parameter gradient; the streaming learner's update with a replayed segment for "
+    "each row and without; their difference, the replay; and a replay as nn.LSTM over [x ; s_prev] with tied weights. Per "
+    "row and step, against nn.LSTM's forward and backward, the fused limit. The update without replay has no forward steps "
+    "in it, but it has recall's VJP (k_top 5 of 32 slots).",
     cases=cases,
     conclude=findings,
+    headline={"n": (128,), "k_trunc": (5,)},
 )

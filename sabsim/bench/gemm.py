@@ -51,5 +51,6 @@ ROW = Row(
     "measures the same products beside its variants, and a variant's share is its rate over theirs.",
     cases=cases,
     conclude=fastest,
+    headline={"n": (128,)},
 )
 

@@ -12,7 +12,7 @@ from ..errors import SabsimError
 from ..network import Network
 from ..optim import Adam
 from . import parts
-from .backends import make_learner, ours
+from .backends import PLAIN, make_learner, ours
 from .case import Case, CaseResult, Plan, Row, Variant
 from .settings import Settings
 from .timing import Timer
@@ -34,17 +34,16 @@ def cases(settings: Settings) -> list[Plan]:
 def _measure(settings: Settings, n: int, timer: Timer) -> CaseResult:
     torch.manual_seed(settings.seed)
     network = Network(d_in=D_IN, d_out=D_OUT, hidden=n)
+    plain = make_learner(PLAIN, network, device=settings.device)
+    count, shapes = plain.flat.numel(), list(plain.parameters.values())
     variants, refused = [], dict(settings.backends.refused)
-    count, shapes = 0, list[torch.Tensor]()
     for backend in settings.backends.names:
         name = ours(backend, "Adam on the flat vector")
         try:
             learner = make_learner(backend, network, seed=settings.seed, device=settings.device)
-            learner.grad.normal_(0, 1e-3)
             variants.append(Variant(name=name, call=parts.optimise(learner), units=1))
         except SabsimError as error:
             refused[name] = str(error)
-        count, shapes = learner.flat.numel(), list(learner.parameters.values())
     for name, way in _WAYS.items():
         variants.append(Variant(name=name, call=_torch_adam(shapes, way, clip=True), units=1, note=f"{len(shapes)} tensors"))
     flat = [torch.empty(count, device=settings.device)]

@@ -1,8 +1,9 @@
-"""Parts of a learner that can be timed alone: a replay, the window's VJP, a recall, the optimiser.
+"""What of a learner can be timed alone.
 
-A user has no need of these, so the learner does not offer them; here, and nowhere else, the bench reaches inside. A
-backend that does its work in other pieces has no such part: it is then listed as one that cannot run, and its whole
-window (row ``window``) says what it takes.
+An update can be, by calls that every backend has: ``learn`` at the end of a block updates, and called again it does the
+same work again. Recall, the keys and the optimiser are steps inside others, and the bench reaches for them here and
+nowhere else. Whether a learner really works through such a part is tried first: a backend that does it in another piece
+is listed as one that cannot run, instead of being credited with code it does not use.
 """
 
 from __future__ import annotations
@@ -14,17 +15,37 @@ from torch import Tensor
 
 from ..errors import SabsimError
 from ..learner import StreamingLearner
-from ..window import Credits
 
 Call = Callable[[], object]
 
 
 class NoPartError(SabsimError):
-    """This backend, or this device, has no such part."""
+    """This backend has no such part."""
+
+
+def play_blocks(learner: StreamingLearner, blocks: int, seed: int) -> Tensor:
+    """Plays whole blocks on random inputs and signals, up to and with the last update; returns a signal.
+
+    The signal has shape (streams, d_out).
+    """
+    generator = torch.Generator(device=learner.device).manual_seed(seed)
+    network, streams = learner.network, learner.streams
+    signal = torch.randn(streams, network.d_out, generator=generator, device=learner.device).div_(streams)
+    for _ in range(blocks * learner.credit.block):
+        learner.step(torch.randn(streams, network.d_in, generator=generator, device=learner.device))
+        learner.learn(signal)
+    return signal
+
+
+def update(learner: StreamingLearner, seed: int) -> Call:
+    """The update at a block's end: window VJP, replays, optimiser. Slots are filled first, with segments of full length."""
+    blocks = -(-learner.retention.slots // learner.credit.block) + 3 if learner.credit.recalls else 3
+    signal = play_blocks(learner, blocks, seed)
+    return lambda: learner.learn(signal)
 
 
 def fill_memory(learner: StreamingLearner, seed: int) -> None:
-    """Fills every slot with random microstates whose segments have full length, as after a long time."""
+    """Fills every slot at once with random microstates, as after a long time."""
     memory = learner.macrostate
     generator = torch.Generator(device=learner.device).manual_seed(seed)
     for name in ("m", "segment", "c"):
@@ -33,45 +54,6 @@ def fill_memory(learner: StreamingLearner, seed: int) -> None:
     memory.arrays["stamp"].zero_()
     memory.arrays["score"].zero_()
     memory.arrays["empty"].zero_()
-    learner._refresh()
-
-
-def play_block(learner: StreamingLearner, seed: int) -> None:
-    """Steps up to a block's end on random inputs and signals; the update that is due then is not made."""
-    generator = torch.Generator(device=learner.device).manual_seed(seed)
-    network, streams = learner.network, learner.streams
-    for _ in range(learner.credit.block):
-        learner.step(torch.randn(streams, network.d_in, generator=generator, device=learner.device))
-    signal = learner.window.rings["signal"][learner.window.history :]
-    signal.normal_(0, 1 / streams, generator=generator)
-
-
-def replay(learner: StreamingLearner, seed: int) -> Call:
-    """Replays one segment of every stream: forward again, VJP, parameter gradient. The memory must be filled.
-
-    Raises NoPartError: the backend has no such part.
-    """
-    memory, streams, hidden = learner.macrostate, learner.streams, learner.network.hidden
-    generator = torch.Generator(device=learner.device).manual_seed(seed)
-    credit = torch.randn(streams, memory.slots, hidden, generator=generator, device=learner.device)
-    weight = credit.new_ones(streams, memory.slots)
-    slot = torch.zeros(streams, 1, dtype=torch.int64, device=learner.device)
-    credits, norm = Credits(credit, weight, torch.zeros_like(weight, dtype=torch.int64)), credit.new_ones(streams, 1)
-
-    def call() -> Tensor:
-        room = learner._replay
-        assert room is not None
-        return room.backward(credits, slot, norm, memory)
-
-    return _tried(call)
-
-
-def window_vjp(learner: StreamingLearner) -> Call:
-    """The VJP of the main chain, with the credits of what it recalled, after ``play_block``.
-
-    Raises NoPartError: the backend has no such part.
-    """
-    return _tried(lambda: learner.window.backward(learner._memory))
 
 
 def recall(learner: StreamingLearner, seed: int) -> Call:
@@ -82,7 +64,8 @@ def recall(learner: StreamingLearner, seed: int) -> Call:
     generator = torch.Generator(device=learner.device).manual_seed(seed)
     h_hat = torch.randn(learner.streams, learner.network.hidden, generator=generator, device=learner.device).mul_(0.3)
     window, position = learner.window, learner.window.history
-    return _tried(lambda: window._recall(position, h_hat, learner.macrostate, learner._keys, learner._gap, None))
+    _require_used(learner, window, "_recall")
+    return _untracked(lambda: window._recall(position, h_hat, learner.macrostate, learner._keys, learner._gap, None))
 
 
 def refresh(learner: StreamingLearner) -> Call:
@@ -90,7 +73,8 @@ def refresh(learner: StreamingLearner) -> Call:
 
     Raises NoPartError: the backend has no such part.
     """
-    return _tried(learner._refresh)
+    _require_used(learner, learner, "_refresh")
+    return _untracked(lambda: learner._refresh())
 
 
 def optimise(learner: StreamingLearner) -> Call:
@@ -98,18 +82,32 @@ def optimise(learner: StreamingLearner) -> Call:
 
     Raises NoPartError: the backend has no such part.
     """
-
-    def call() -> Tensor:
-        return learner.optimizer.update(learner.flat, learner.grad, learner._optim, None, learner._decaying)
-
-    return _tried(call)
+    _require_used(learner, learner.optimizer, "update")
+    state, decaying = learner._optim, learner._decaying
+    return _untracked(lambda: learner.optimizer.update(learner.flat, learner.grad, state, None, decaying))
 
 
-def _tried(call: Call) -> Call:
-    """``call`` without gradient tracking, tried once."""
+def _untracked(call: Call) -> Call:
+    """``call`` as the learner makes it: without gradient tracking."""
     untracked: Call = torch.no_grad()(call)
-    try:
-        untracked()
-    except (AttributeError, TypeError, NotImplementedError) as error:
-        raise NoPartError(f"has no such part to be timed alone ({type(error).__name__}: {error})") from error
     return untracked
+
+
+def _require_used(learner: StreamingLearner, holder: object, name: str) -> None:
+    """Raises NoPartError: unless two blocks of learning go through the method ``name`` of ``holder``."""
+    method = getattr(holder, name, None)
+    seen = []
+
+    def spy(*arguments: object, **named: object) -> object:
+        seen.append(name)
+        return method(*arguments, **named)
+
+    if callable(method):
+        # An optimiser is a frozen dataclass; its instance can still be given an attribute, and rid of it.
+        object.__setattr__(holder, name, spy)
+        try:
+            play_blocks(learner, 2, seed=0)
+        finally:
+            object.__delattr__(holder, name)
+    if not seen:
+        raise NoPartError("this backend does not do it as a step of its own")

@@ -128,4 +128,5 @@ ROW = Row(
     "replays at each update; SAB as it comes leaves out credits that are negligible.",
     cases=cases,
     conclude=findings,
+    headline={"n": (128,), "streams": (1, 32), "replays": (0, 1, 8)},
 )
