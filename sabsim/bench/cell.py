@@ -49,7 +49,7 @@ def _measure(settings: Settings, rows: int, n: int, steps: int, timer: Timer) ->
         _explicit(rows, steps, n, device, products),
         _tied(rows, steps, n, device, products),
     ]
-    refused = dict(settings.backends.refused)
+    refused = dict[str, str]()
     chain = chain_vjp_products(rows, steps, n, D_IN, K_TRUNC)
     for backend in settings.backends.names:
         for what, replays in ((CHAIN, 0), (BOTH, 1)):

@@ -1,4 +1,4 @@
-"""Those who learn whole sequences of the copying task: ours, fused ``nn.LSTM``, and sparse attentive backtracking literally.
+"""Those who learn whole sequences of the copying task: ours, fused ``nn.LSTM``, and the published method literally.
 
 A contender is a description that can be sent to another process, where its memory is measured.
 """

@@ -15,17 +15,17 @@ from .case import GEMM, Variant
 
 
 class Product(NamedTuple):
-    """``count`` products of an (m, k) with a (k, n) matrix."""
+    """``times`` products of an (m, k) with a (k, n) matrix."""
 
     m: int
     k: int
     n: int
-    count: int = 1
+    times: int = 1
 
     @property
     def flops(self) -> float:
         """Operations of all of them."""
-        return 2.0 * self.m * self.k * self.n * self.count
+        return 2.0 * self.m * self.k * self.n * self.times
 
 
 def total(products: Sequence[Product]) -> float:
@@ -72,12 +72,12 @@ def bptt_products(rows: int, steps: int, n: int, d: int, d_out: int) -> list[Pro
 
 
 def gemm(products: Sequence[Product], *, units: float, device: torch.device, note: str = "") -> Variant:
-    """The variant that multiplies and does nothing else; a product's operands are used again ``count`` times."""
+    """The variant that multiplies and does nothing else; a product's operands are used again ``times`` times."""
     work = []
     for product in products:
         left = torch.randn(product.m, product.k, device=device)
         right = torch.randn(product.k, product.n, device=device)
-        work.append((left, right, left.new_empty(product.m, product.n), product.count))
+        work.append((left, right, left.new_empty(product.m, product.n), product.times))
 
     @torch.no_grad()
     def call() -> None:

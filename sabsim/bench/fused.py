@@ -59,9 +59,9 @@ class TiedLSTM:
         self._n = w.shape[0] // 4
         self._d = w.shape[1] - self._n
         self._lstm = nn.LSTM(w.shape[1], self._n, device=w.device, dtype=w.dtype)
+        *self._tied, second_bias = self._lstm.parameters()  # weights of input and state, bias, bias
         with torch.no_grad():
-            self._lstm.bias_hh_l0.zero_()
-        self._tied = (self._lstm.weight_ih_l0, self._lstm.weight_hh_l0, self._lstm.bias_ih_l0)
+            second_bias.zero_()
 
     def tie(self) -> None:
         """Copies the weights, in torch's gate order i, f, g, o: needed once per update, since they have changed."""

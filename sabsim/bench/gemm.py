@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from .case import GEMM, Case, CaseResult, Plan, Row, Variant
-from .flops import Product, gemm, lstm_products, total
+from .flops import gemm, lstm_products, total
 from .settings import Settings
 from .timing import Timer
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..errors import SabsimError
-from .case import Case, CaseResult, Plan, Row
+from .case import GEMM, Case, CaseResult, Plan, Row
 from .contenders import FUSED, Contender, Kind
 from .fit import exponent
 from .flops import bptt_products, gemm
@@ -28,7 +28,7 @@ def _measure(settings: Settings, T: int, timer: Timer) -> CaseResult:
     products = bptt_products(streams, recording.steps, n, recording.task.d_in, recording.task.d_out)
     variants = [gemm(products, units=streams, device=device, note="those of nn.LSTM's BPTT")]
     kinds: list[tuple[Kind, str]] = [("fused", ""), ("literal", ""), *(("sab", name) for name in settings.backends.names)]
-    refused, memory = dict(settings.backends.refused), {}
+    refused, memory = dict[str, str](), {}
     for kind, backend in kinds:
         one = Contender(
             kind=kind, T=T, streams=streams, n=n, k_att=K_ATT, device=str(device), seed=settings.seed, backend=backend
@@ -51,7 +51,7 @@ def _measure(settings: Settings, T: int, timer: Timer) -> CaseResult:
 def findings(results: Sequence[CaseResult]) -> list[str]:
     """Exponents of time and of peak memory in the sequence's length."""
     said = []
-    for name in {one.name: None for case in results for one in case.measurements}:
+    for name in {one.name: None for case in results for one in case.measurements if one.name != GEMM}:
         found = [(case.parameters, one) for case in results if (one := case.find(name)) is not None]
         times = [(float(sizes["steps"]), one.time.median) for sizes, one in found]
         if len(times) < 3:

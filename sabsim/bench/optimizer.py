@@ -36,7 +36,7 @@ def _measure(settings: Settings, n: int, timer: Timer) -> CaseResult:
     network = Network(d_in=D_IN, d_out=D_OUT, hidden=n)
     plain = make_learner(PLAIN, network, device=settings.device)
     count, shapes = plain.flat.numel(), list(plain.parameters.values())
-    variants, refused = [], dict(settings.backends.refused)
+    variants, refused = [], dict[str, str]()
     for backend in settings.backends.names:
         name = ours(backend, "Adam on the flat vector")
         try:
@@ -45,7 +45,8 @@ def _measure(settings: Settings, n: int, timer: Timer) -> CaseResult:
         except SabsimError as error:
             refused[name] = str(error)
     for name, way in _WAYS.items():
-        variants.append(Variant(name=name, call=_torch_adam(shapes, way, clip=True), units=1, note=f"{len(shapes)} tensors"))
+        call = _torch_adam(shapes, way, clip=True)
+        variants.append(Variant(name=name, call=call, units=1, note=f"{len(shapes)} tensors"))
     flat = [torch.empty(count, device=settings.device)]
     variants.append(Variant(name=f"{FUSED}, one tensor", call=_torch_adam(flat, {"fused": True}, clip=True), units=1))
     alone = _torch_adam(flat, {"fused": True}, clip=False)

@@ -95,14 +95,15 @@ def _untracked(call: Call) -> Call:
 
 def _require_used(learner: StreamingLearner, holder: object, name: str) -> None:
     """Raises NoPartError: unless two blocks of learning go through the method ``name`` of ``holder``."""
-    method = getattr(holder, name, None)
+    method: Callable[..., object] | None = getattr(holder, name, None)
     seen = []
+    if method is not None:
+        through = method
 
-    def spy(*arguments: object, **named: object) -> object:
-        seen.append(name)
-        return method(*arguments, **named)
+        def spy(*arguments: object, **named: object) -> object:
+            seen.append(name)
+            return through(*arguments, **named)
 
-    if callable(method):
         # An optimiser is a frozen dataclass; its instance can still be given an attribute, and rid of it.
         object.__setattr__(holder, name, spy)
         try:

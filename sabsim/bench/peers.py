@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch
-
 from ..errors import SabsimError
 from .agent import ACTIONS, OBSERVATION, WINDOW, NaiveActorCritic, StreamingActorCritic
 from .backends import ours
@@ -36,7 +34,7 @@ def _published(settings: Settings, T: int, streams: int, n: int, timer: Timer) -
     recordings = {count: Recording(T, count, seed=settings.seed, device=device) for count in {1, streams}}
     kinds: list[tuple[Kind, str]] = [("literal", ""), ("fused", ""), *(("sab", name) for name in settings.backends.names)]
     contenders = [_contender(settings, kind, T, streams, n, backend) for kind, backend in kinds]
-    refused = dict(settings.backends.refused)
+    refused = dict[str, str]()
     oracle = _contender(settings, "oracle", T, 1, n, "")
     if device.type == "cpu":
         contenders.append(oracle)
@@ -80,7 +78,7 @@ def _agents(settings: Settings, n: int, timer: Timer) -> CaseResult:
         gemm(products, units=1, device=device, note="those of the naive one"),
         Variant(name=NAIVE, call=naive.update, units=1, flops=total(products), note="no recall"),
     ]
-    refused = dict(settings.backends.refused)
+    refused = dict[str, str]()
     work = total(window_products(1, WINDOW, n, OBSERVATION, ACTIONS + 1, slots=SLOTS, k_top=5))
     for backend in settings.backends.names:
         name = ours(backend, "SAB actor-critic")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -108,21 +109,23 @@ def _lines(cases: Sequence[CaseResult], plot: Plot) -> dict[str, _Points]:
             if plot.memory and one.memory_mb:
                 lines.setdefault(one.name, []).append((x, one.memory_mb, one.memory_mb, one.memory_mb))
             elif not plot.memory and one.time.low > 0:
-                lines.setdefault(one.name, []).append((x, *(1e6 * value for value in one.time)))
+                middle, low, high = (1e6 * value for value in one.time)
+                lines.setdefault(one.name, []).append((x, middle, low, high))
     return {name: sorted(points) for name, points in lines.items()}
 
 
 def _line(axes: Axes, name: str, points: _Points, place: int) -> None:
     x, middle, low, high = zip(*points, strict=True)
     errors = [[m - a for m, a in zip(middle, low, strict=True)], [b - m for m, b in zip(middle, high, strict=True)]]
-    look = {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place // len(PALETTE) % len(_MARKERS)]}
+    turn, colour = divmod(place, len(PALETTE))
+    look: dict[str, Any] = {"color": PALETTE[colour], "marker": _MARKERS[turn % len(_MARKERS)]}
     if name == GEMM:
         look = {"color": FAINT, "linestyle": "--"}
     axes.errorbar(x, middle, yerr=errors, label=name, capsize=2, markersize=5, linewidth=1.6, **look)
 
 
 def _group(cases: Sequence[CaseResult], plot: Plot) -> list[CaseResult]:
-    """Cases that differ in nothing but ``plot.x``: those with the most values of it, the preferred ones if there are any."""
+    """Cases that differ in nothing but ``plot.x``: those with the most values of it, of these the preferred ones."""
     groups: dict[tuple[tuple[str, int | str], ...], list[CaseResult]] = {}
     for case in cases:
         if plot.x in case.parameters:

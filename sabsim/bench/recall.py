@@ -25,7 +25,8 @@ RECALL, KEYS, STEP = "recall, one step", "keys, once per update", "whole step, n
 
 def cases(settings: Settings) -> list[Plan]:
     """One case for each number of slots."""
-    return [Plan(f"{s:,} slots", partial(_measure, settings, s)) for s in settings.pick((32, 128, 1_000, 10_000, 100_000), (32, 128))]
+    sizes = settings.pick((32, 128, 1_000, 10_000, 100_000), (32, 128))
+    return [Plan(f"{slots:,} slots", partial(_measure, settings, slots)) for slots in sizes]
 
 
 def _measure(settings: Settings, slots: int, timer: Timer) -> CaseResult:
@@ -42,7 +43,7 @@ def _measure(settings: Settings, slots: int, timer: Timer) -> CaseResult:
             note="two torch operations and nothing else",
         )
     ]
-    refused = dict(settings.backends.refused)
+    refused = dict[str, str]()
     for backend in settings.backends.names:
         try:
             learner = _learner(backend, slots, n, settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ..learner import StreamingLearner
 from ..tasks import Copying

@@ -17,8 +17,8 @@ _COLUMNS = ("variant", "time", "quartiles", "of base", "quartiles", "GFLOP/s", "
 _HOW_TO_READ = """\
 Times are medians over rounds in which all variants of a case take turns; *quartiles* are the first and the third. *Of
 base* is the time over that of the variant marked (base), the median of the ratios round by round. *Share* is the rate of
-matrix products over the rate of torch.mm alone at the same shapes, measured in the same rounds: 1 is the roof of this
-library on this machine. *Memory* is the most that is needed at once, in MB (10^6 bytes). Ratios within a case can be
+matrix products over the rate of torch.mm alone at the shapes named, in the same rounds: near 1 the products are all it
+takes, and only a kernel that multiplies faster than torch.mm gets above. *Memory* is the most that is needed at once, in MB (10^6 bytes). Ratios within a case can be
 compared; absolute figures depend on the machine and on what else it did.\
 """
 
@@ -53,10 +53,12 @@ def as_markdown(
     if not finished:
         lines += ["**Not finished: rows are missing.**", ""]
     known = {**made_by, **{key: value for key, value in about.items() if not isinstance(value, dict)}}
-    lines += _grid(("", ""), [(name, str(value)) for name, value in known.items()])
+    known["backends"] = ", ".join(settings.backends.names)
+    lines += _grid(("made by", ""), [(name, str(value)) for name, value in known.items()])
     refused = settings.backends.refused
     lines += [f"- Backend {name} is not measured: {reason}." for name, reason in refused.items()]
-    lines += ["", _HOW_TO_READ, ""]
+    lines += [""] if refused else []
+    lines += [_HOW_TO_READ, ""]
     for result in results:
         lines += _section(result)
     if figures:
@@ -67,15 +69,17 @@ def as_markdown(
 def _section(result: RowResult) -> list[str]:
     lines = [f"## {result.row.name}: {result.row.title}", "", _sentence(result.row.purpose), ""]
     lines += [f"- {finding}" for finding in result.findings]
+    lines += [""] if result.findings else []
     for case in result.cases:
-        lines += ["", f"### {_sizes(case.parameters)}", ""]
+        lines += [f"### {_sizes(case.parameters)}", ""]
         if case.measurements:
             body = [_cells(case, one) for one in case.measurements]
             shown = [at for at in range(len(_COLUMNS)) if at < 4 or any(row[at] for row in body)]
             heads = [f"time per {case.unit}" if name == "time" else name for name in _COLUMNS]
             lines += _grid([heads[at] for at in shown], [[row[at] for at in shown] for row in body])
         lines += [f"- Cannot run: {name}: {reason}." for name, reason in case.refused.items()]
-    return [*lines, ""]
+        lines += [""] if case.refused else []
+    return lines
 
 
 def _grid(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:

@@ -38,8 +38,8 @@ class Settings:
 
     def timer(self) -> Timer:
         """The timer for these settings."""
-        sample, budget = (0.001, 0.5) if self.quick else (0.03, 60.0)
-        return Timer(clock_of(self.device), rounds=self.rounds, sample=sample, budget=budget, warm_up=1 if self.quick else 3)
+        sample, budget, warm_up = (0.001, 0.5, 1) if self.quick else (0.03, 60.0, 3)
+        return Timer(clock_of(self.device), rounds=self.rounds, sample=sample, budget=budget, warm_up=warm_up)
 
     def pick(self, full: Sequence[int], quick: Sequence[int]) -> Sequence[int]:
         """Sizes: those of the full bench, or the few of the quick one."""

@@ -57,10 +57,10 @@ class Timer:
         rounds: samples of each variant, at most.
         sample: a sample repeats a call until it takes about this many seconds.
         budget: seconds for a case; after that no round is begun once ``LEAST_ROUNDS`` are done.
-        warm_up: untimed calls before anything is measured, at least.
+        warm_up: calls, after a first one, before anything is measured.
     """
 
-    def __init__(self, clock: Clock, *, rounds: int, sample: float, budget: float, warm_up: int = 2) -> None:
+    def __init__(self, clock: Clock, *, rounds: int, sample: float, budget: float, warm_up: int) -> None:
         self._clock, self._rounds, self._sample, self._budget, self._warm_up = clock, rounds, sample, budget, warm_up
 
     def compare(self, case: Case) -> CaseResult:
@@ -79,7 +79,10 @@ class Timer:
         return conclude(case, seconds)
 
     def _calls(self, call: Callable[[], object]) -> int:
-        """Warms up; returns how many calls make a sample."""
+        """Warms up; returns how many calls make a sample. What takes many samples' time is warm after a single call."""
+        first = self._clock(call, 1)
+        if first > 50 * self._sample:
+            return 1
         self._clock(call, self._warm_up)
         once = self._clock(call, 1)
         return max(1, round(self._sample / max(once, 1e-9)))

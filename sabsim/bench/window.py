@@ -12,7 +12,7 @@ from ..errors import SabsimError
 from ..network import Network
 from .backends import make_learner, ours
 from .case import Case, CaseResult, Plan, Row, Variant
-from .flops import Product, bptt_products, gemm, lstm_products, total, window_products
+from .flops import bptt_products, gemm, lstm_products, total, window_products
 from .fused import LSTMLearner
 from .recording import Recording
 from .settings import HIDDEN, K_TRUNC, SLOTS, Settings
@@ -43,7 +43,7 @@ def _measure(settings: Settings, streams: int, replays: int, n: int, timer: Time
         peer = LSTMLearner(d, n, d_out, window=window, device=device)
         call = partial(peer.learn, recording.x, recording.target)
         variants.append(Variant(name=name, call=call, units=units, flops=total(whole)))
-    refused = dict(settings.backends.refused)
+    refused = dict[str, str]()
     for backend in settings.backends.names:
         for what, credit in _rules(replays).items():
             name = ours(backend, what)
@@ -94,16 +94,8 @@ def _streaming(
     )
 
 
-def window_limit(streams: int, steps: int, n: int, d: int, d_out: int, *, replays: int) -> list[Product]:
-    """The matrix products of ``steps`` steps of SAB with all its replays."""
-    blocks = steps // K_TRUNC
-    block = window_products(streams, K_TRUNC, n, d, d_out, slots=SLOTS, k_top=K_TRUNC)
-    replay = lstm_products(streams * replays, K_TRUNC, n, d) if replays else []
-    return [product._replace(count=product.count * blocks) for product in (*block, *replay)]
-
-
 def findings(results: Sequence[CaseResult]) -> list[str]:
-    """At the most streams but one, what a stream-step costs of BPTT's, by replays."""
+    """What a stream-step costs of BPTT's."""
     said = []
     for case in results:
         ratios = [

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     rows = _rows(options)
     device = choose_device(options.device)
     torch.set_num_threads(1)
+    # cuDNN would otherwise run nn.LSTM in TF32, with 10 bits of mantissa, against everyone else's float32.
+    torch.backends.cudnn.allow_tf32 = False
     out = _folder(options)
     settings = Settings(
         device=device,
@@ -64,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
         seed=options.seed,
     )
     console = Console(highlight=False)
+    for name, reason in settings.backends.refused.items():
+        console.print(f"backend {name} is not measured: {reason}", markup=False, soft_wrap=True)
     results: list[RowResult] = []
     try:
         for row in rows:
