@@ -14,7 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sabsim import SAB, TBPTT, Adam, ConfigError, Network, Novelty, StreamingLearner
+from sabsim import SAB, Adam, ConfigError, Network, Novelty, StreamingLearner
 from sabsim.bench import Backends, Settings, find_backends, measure_row, parts
 from sabsim.bench.agent import ACTIONS, ENTROPY_WEIGHT, VALUE_WEIGHT, signal_of
 from sabsim.bench.backends import make_learner
@@ -234,14 +234,27 @@ def small(**named: Any) -> StreamingLearner:
     return make_learner("torch", Network(d_in=3, d_out=2, hidden=8), device=CPU, **named)
 
 
-def test_parts_are_those_the_learner_uses() -> None:
+def test_a_step_can_be_repeated_within_a_block() -> None:
     learner = small(credit=SAB(k_top=2), retention=Novelty(slots=4))
-    for call in (parts.recall(learner, 0), parts.refresh(learner), parts.optimise(learner), parts.update(learner, 0)):
-        call()
-    with pytest.raises(parts.NoPartError, match="as a step of its own"):
-        parts.recall(small(credit=TBPTT(k_trunc=5)), 0)
-    assert "update" not in vars(learner.optimizer)
-    assert "_refresh" not in vars(learner)
+    again = parts.step(learner, 0)
+    h = learner.window.rings["h_hat"][learner.window.history + 1]
+    again()
+    first = h.clone()
+    for _ in range(2 * learner.credit.block):
+        again()
+    assert first.norm() > 0
+    torch.testing.assert_close(h, first)
+
+
+def test_keys_and_optimiser_alone() -> None:
+    learner = small(credit=SAB(k_top=2), retention=Novelty(slots=4))
+    parts.play_blocks(learner, 2, 0)
+    before, updates = learner.flat.clone(), int(learner.updates)
+    parts.keys(learner)()
+    torch.testing.assert_close(learner.flat, before)
+    parts.optimise(learner)()
+    assert int(learner.updates) == updates + 3  # two blocks played, and the call
+    assert not torch.equal(learner.flat, before)
 
 
 def test_an_update_can_be_repeated_at_a_blocks_end() -> None:

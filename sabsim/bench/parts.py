@@ -1,9 +1,8 @@
-"""What of a learner can be timed alone.
+"""What of a learner can be timed alone: its update, a step within a block, the keys, the optimiser.
 
-An update can be, by calls that every backend has: ``learn`` at the end of a block updates, and called again it does the
-same work again. Recall, the keys and the optimiser are steps inside others, and the bench reaches for them here and
-nowhere else. Whether a learner really works through such a part is tried first: a backend that does it in another piece
-is listed as one that cannot run, instead of being credited with code it does not use.
+An update can be by calls that every backend has: ``learn`` at the end of a block updates, and called again it does the same
+work again. For the others the bench reaches inside the learner, here and nowhere else, and only for what ``step`` and
+``learn`` themselves go through: a backend is never credited with code it does not use.
 """
 
 from __future__ import annotations
@@ -56,59 +55,44 @@ def fill_memory(learner: StreamingLearner, seed: int) -> None:
     memory.arrays["empty"].zero_()
 
 
-def recall(learner: StreamingLearner, seed: int) -> Call:
-    """One recall: scores of all slots, choice of the k_top, weights, summary. The memory must be filled.
+def step(learner: StreamingLearner, seed: int) -> Call:
+    """A step in the middle of a block, again and again: cell, recall if there is any, readout; no retention, no keys."""
+    play_blocks(learner, 2, seed)
+    x = torch.zeros(learner.streams, learner.network.d_in, device=learner.device)
+    learner.step(x)
+
+    def call() -> None:
+        learner.step(x)
+        learner._position -= 1
+
+    return call
+
+
+def keys(learner: StreamingLearner) -> Call:
+    """What of recall is worked out once per update: the keys of every slot.
 
     Raises NoPartError: the backend has no such part.
     """
-    generator = torch.Generator(device=learner.device).manual_seed(seed)
-    h_hat = torch.randn(learner.streams, learner.network.hidden, generator=generator, device=learner.device).mul_(0.3)
-    window, position = learner.window, learner.window.history
-    _require_used(learner, window, "_recall")
-    return _untracked(lambda: window._recall(position, h_hat, learner.macrostate, learner._keys, learner._gap, None))
-
-
-def refresh(learner: StreamingLearner) -> Call:
-    """What of recall is computed once per update: the keys of every slot.
-
-    Raises NoPartError: the backend has no such part.
-    """
-    _require_used(learner, learner, "_refresh")
-    return _untracked(lambda: learner._refresh())
+    memory = learner.macrostate
+    of_window = getattr(learner.window, "refresh", None)
+    of_learner = getattr(learner, "_refresh", None)
+    if of_window is not None:
+        return _untracked(lambda: of_window(memory))
+    if of_learner is not None:
+        return _untracked(lambda: of_learner())
+    raise NoPartError("this backend does not work out keys as a step of its own")
 
 
 def optimise(learner: StreamingLearner) -> Call:
-    """One optimiser step with the gradient as it is.
-
-    Raises NoPartError: the backend has no such part.
-    """
-    _require_used(learner, learner.optimizer, "update")
+    """One optimiser step, after some updates, with the gradient as it is."""
+    play_blocks(learner, 2, seed=0)
+    # A backend may bring an update of its own, by the description that the optimiser is.
+    update = getattr(learner, "_step_of_optimizer", learner.optimizer.update)
     state, decaying = learner._optim, learner._decaying
-    return _untracked(lambda: learner.optimizer.update(learner.flat, learner.grad, state, None, decaying))
+    return _untracked(lambda: update(learner.flat, learner.grad, state, None, decaying))
 
 
 def _untracked(call: Call) -> Call:
     """``call`` as the learner makes it: without gradient tracking."""
     untracked: Call = torch.no_grad()(call)
     return untracked
-
-
-def _require_used(learner: StreamingLearner, holder: object, name: str) -> None:
-    """Raises NoPartError: unless two blocks of learning go through the method ``name`` of ``holder``."""
-    method: Callable[..., object] | None = getattr(holder, name, None)
-    seen = []
-    if method is not None:
-        through = method
-
-        def spy(*arguments: object, **named: object) -> object:
-            seen.append(name)
-            return through(*arguments, **named)
-
-        # An optimiser is a frozen dataclass; its instance can still be given an attribute, and rid of it.
-        object.__setattr__(holder, name, spy)
-        try:
-            play_blocks(learner, 2, seed=0)
-        finally:
-            object.__delattr__(holder, name)
-    if not seen:
-        raise NoPartError("this backend does not do it as a step of its own")

@@ -7,20 +7,21 @@ from functools import partial
 
 import torch
 
-from ..credit import SAB
+from ..credit import SAB, TBPTT
 from ..errors import SabsimError
 from ..learner import StreamingLearner
 from ..network import Network
 from ..retention import Recent
 from . import parts
 from .backends import make_learner, ours
-from .case import Case, CaseResult, Plan, Row, Variant
+from .case import Case, CaseResult, Plan, Row, Variant, difference
 from .fit import exponent
 from .settings import HIDDEN, K_TRUNC, Settings
 from .timing import Timer
 
 FLOOR = "keys . query, top-k"
-RECALL, KEYS, STEP = "recall, one step", "keys, once per update", "whole step, not learning"
+WITH, WITHOUT, RECALL = "step with recall", "step without recall", "recall, one step"
+KEYS, BLOCK = "keys, once per update", "steps with retention and keys"
 
 
 def cases(settings: Settings) -> list[Plan]:
@@ -44,52 +45,54 @@ def _measure(settings: Settings, slots: int, timer: Timer) -> CaseResult:
         )
     ]
     refused = dict[str, str]()
+    per_step = products + 2.0 * n * n
     for backend in settings.backends.names:
         try:
             learner = _learner(backend, slots, n, settings)
+            plain = _learner(backend, 0, n, settings)
+            variants.append(Variant(name=ours(backend, WITH), call=parts.step(learner, settings.seed), units=1))
+            variants.append(Variant(name=ours(backend, WITHOUT), call=parts.step(plain, settings.seed), units=1))
+            variants.append(_blocks(backend, _learner(backend, slots, n, settings)))
+            # A learner of its own each: what one is asked to do again and again must not disturb another.
+            call = parts.keys(_learner(backend, slots, n, settings))
+            variants.append(Variant(name=ours(backend, KEYS), call=call, units=1, flops=2.0 * slots * n * n))
         except SabsimError as error:
             refused[ours(backend)] = str(error)
-            continue
-        query_products = 2.0 * n * n
-        ways = {
-            RECALL: (partial(parts.recall, learner, settings.seed), products + query_products),
-            KEYS: (partial(parts.refresh, learner), slots * query_products),
-        }
-        for what, (make, work) in ways.items():
-            try:
-                variants.append(Variant(name=ours(backend, what), call=make(), units=1, flops=work))
-            except SabsimError as error:
-                refused[ours(backend, what)] = str(error)
-        variants.append(_whole_step(backend, learner))
     sizes = {"slots": slots, "streams": 1, "n": n, "k_top": K_TRUNC}
-    return timer.compare(Case(parameters=sizes, unit="step", base=FLOOR, variants=variants, refused=refused))
+    result = timer.compare(Case(parameters=sizes, unit="step", base=FLOOR, variants=variants, refused=refused))
+    for backend in settings.backends.names:
+        name, whole, rest = (ours(backend, what) for what in (RECALL, WITH, WITHOUT))
+        note = "the step with recall less the one without, round by round"
+        result = difference(result, name, whole, rest, flops=per_step, note=note)
+    return result
 
 
 def _learner(backend: str, slots: int, n: int, settings: Settings) -> StreamingLearner:
-    """One stream whose slots are all occupied, as after a long time."""
+    """One stream whose slots are all occupied, as after a long time; 0 slots: a learner that recalls nothing."""
     learner = make_learner(
         backend,
         Network(d_in=10, d_out=9, hidden=n),
-        credit=SAB(k_top=K_TRUNC, k_trunc=K_TRUNC, replays=0),
-        retention=Recent(slots=slots),
+        credit=SAB(k_top=K_TRUNC, k_trunc=K_TRUNC, replays=0) if slots else TBPTT(k_trunc=K_TRUNC),
+        retention=Recent(slots=max(slots, 1)),
         seed=settings.seed,
         device=settings.device,
     )
-    parts.play_blocks(learner, 1, settings.seed)
-    parts.fill_memory(learner, settings.seed)
     learner.learning = False
+    if slots:
+        parts.fill_memory(learner, settings.seed)
+        parts.play_blocks(learner, 2, settings.seed)
     return learner
 
 
-def _whole_step(backend: str, learner: StreamingLearner) -> Variant:
+def _blocks(backend: str, learner: StreamingLearner) -> Variant:
     x = torch.zeros(1, learner.network.d_in, device=learner.device)
 
     def call() -> None:
         for _ in range(K_TRUNC):
             learner.step(x)
 
-    note = f"cell, recall, readout; retention and new keys every {K_TRUNC} steps"
-    return Variant(name=ours(backend, STEP), call=call, units=K_TRUNC, note=note)
+    note = f"not learning; retention and new keys every {K_TRUNC} steps"
+    return Variant(name=ours(backend, BLOCK), call=call, units=K_TRUNC, note=note)
 
 
 def findings(results: Sequence[CaseResult]) -> list[str]:
@@ -99,7 +102,7 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
         points = [
             (float(case.parameters["slots"]), one.time.median)
             for case in results
-            if (one := case.find(name)) is not None and int(case.parameters["slots"]) >= 1_000
+            if (one := case.find(name)) is not None and int(case.parameters["slots"]) >= 1_000 and one.time.median > 0
         ]
         if len(points) > 2:
             said.append(f"{name}: time grows as slots^{exponent(points)} from {points[0][0]:,.0f} slots on.")
@@ -109,9 +112,10 @@ def findings(results: Sequence[CaseResult]) -> list[str]:
 ROW = Row(
     name="recall",
     title="recall over many slots",
-    purpose="one stream, 32 to 100,000 occupied slots, n = 128, exact: scores of all slots, the k_top = 5 chosen, weights "
-    "and summary of one step; beside it the keys of all slots, which change with the parameters and so are worked out "
-    "once per update, and a bare matrix-vector product with top-k.",
+    purpose="one stream, 32 to 100,000 occupied slots, n = 128, exact: a step with recall less the same step without is "
+    "recall (scores of all slots, the k_top = 5 chosen, weights, summary); beside it the keys of all slots, which change "
+    "with the parameters and so are worked out once per update, whole blocks of steps with retention, and a bare "
+    "matrix-vector product with top-k.",
     cases=cases,
     conclude=findings,
 )

@@ -18,8 +18,8 @@ _HOW_TO_READ = """\
 Times are medians over rounds in which all variants of a case take turns; *quartiles* are the first and the third. *Of
 base* is the time over that of the variant marked (base), the median of the ratios round by round. *Share* is the rate of
 matrix products over the rate of torch.mm alone at the shapes named, in the same rounds: near 1 the products are all it
-takes, and only a kernel that multiplies faster than torch.mm gets above. *Memory* is the most that is needed at once, in MB (10^6 bytes). Ratios within a case can be
-compared; absolute figures depend on the machine and on what else it did.\
+takes, and only a kernel that multiplies faster than torch.mm gets above. *Memory* is the most that is needed at once, in
+MB (10^6 bytes). Ratios within a case can be compared; absolute figures depend on the machine and on what else it did.\
 """
 
 
