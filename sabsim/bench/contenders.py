@@ -5,7 +5,7 @@ A contender is a description that can be sent to another process, where its memo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -126,7 +126,12 @@ class Contender:
 
         Raises ProcessDiedError: there was not enough.
         """
-        return isolated(_peak_of, self)
+        return isolated(peaks_mb, [self])[self.name]
+
+
+def peaks_mb(contenders: Sequence[Contender]) -> dict[str, float]:
+    """Peak memory of each by its name, one after the other in this process."""
+    return {contender.name: _peak_of(contender) for contender in contenders}
 
 
 def _peak_of(contender: Contender) -> float:

@@ -9,8 +9,9 @@ from ..errors import SabsimError
 from .agent import ACTIONS, OBSERVATION, WINDOW, NaiveActorCritic, StreamingActorCritic
 from .backends import ours
 from .case import Case, CaseResult, Plan, Row, Variant
-from .contenders import LITERAL, Contender, Kind
+from .contenders import LITERAL, Contender, Kind, peaks_mb
 from .flops import bptt_products, gemm, total, window_products
+from .isolated import isolated
 from .recording import Recording
 from .settings import HIDDEN, SLOTS, Settings
 from .timing import Timer
@@ -44,14 +45,14 @@ def _published(settings: Settings, T: int, streams: int, n: int, timer: Timer) -
     steps = recordings[streams].steps
     products = bptt_products(streams, steps, n, recordings[streams].task.d_in, recordings[streams].task.d_out)
     variants = [gemm(products, units=steps * streams, device=device, note="those of nn.LSTM's BPTT")]
-    memory = {}
+    # A process for each takes seconds, which tiny sizes are not worth.
+    memory = isolated(peaks_mb, contenders) if settings.quick else {}
     for one in contenders:
         try:
             if (why := one.too_large()) is not None:
                 refused[one.name] = why
                 continue
-            # A process for each takes seconds; the quick bench shows it for the two that matter.
-            if not settings.quick or one.kind in ("literal", "sab"):
+            if not settings.quick:
                 memory[one.name] = one.memory_mb()
             alone = "loops over streams: one stream only, its memory included" if one is oracle else note
             recording = recordings[one.streams]
