@@ -23,7 +23,10 @@ _DERIVED = ("steps", "parameters", "tensors")
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """``x`` of the cases of ``row`` against time; ``prefer`` says which of the other sizes, where there is a choice."""
+    """``x`` of the cases of ``row`` against time; ``prefer`` says which of the other sizes, where there is a choice.
+
+    ``without``: how the names of variants begin that are there for others to be made of, and would crowd the plot.
+    """
 
     name: str
     row: str
@@ -32,12 +35,13 @@ class Plot:
     prefer: Mapping[str, int] = field(default_factory=dict)
     memory: bool = False
     log_x: bool = True
+    without: tuple[str, ...] = ()
 
 
 PLOTS = (
     Plot(name="cost_T", row="growth", x="T", label="T (steps between the last digit and the first output)"),
     Plot(name="memory_T", row="growth", x="T", label="T (steps between the last digit and the first output)", memory=True),
-    Plot(name="cost_slots", row="recall", x="slots", label="slots S (microstates remembered)"),
+    Plot(name="cost_slots", row="recall", x="slots", label="slots S (microstates remembered)", without=("step with",)),
     Plot(name="cost_streams", row="window", x="streams", label="streams B", prefer={"replays": 2}),
     Plot(name="cost_hidden", row="window", x="n", label="hidden units n", prefer={"replays": 2}),
     Plot(
@@ -48,7 +52,14 @@ PLOTS = (
         prefer={"streams": 32},
         log_x=False,
     ),
-    Plot(name="cost_rows", row="cell", x="rows", label="rows R", prefer={"n": 128, "k_trunc": 5}),
+    Plot(
+        name="cost_rows",
+        row="cell",
+        x="rows",
+        label="rows R",
+        prefer={"n": 128, "k_trunc": 5},
+        without=("update with a replay",),
+    ),
 )
 """All there are. One whose row was not measured at two sizes at least is left out."""
 
@@ -106,6 +117,8 @@ def _lines(cases: Sequence[CaseResult], plot: Plot) -> dict[str, _Points]:
     for case in cases:
         x = float(case.parameters[plot.x])
         for one in case.measurements:
+            if one.name.startswith(plot.without):
+                continue
             if plot.memory and one.memory_mb:
                 lines.setdefault(one.name, []).append((x, one.memory_mb, one.memory_mb, one.memory_mb))
             elif not plot.memory and one.time.low > 0:
