@@ -21,6 +21,7 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("sabsim.cli.demo", "learn the copying task with replay and without; a table and figures"),
     "run": Command("sabsim.cli.run", "train online on a task; leaves a run folder"),
     "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, also on sequences of other lengths"),
+    "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
 }
 """The sub-commands, in the order of the help text."""
