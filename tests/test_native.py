@@ -296,16 +296,21 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path
 @compiled
 @pytest.mark.parametrize("fault", ["damaged", "unwritable"])
 def test_a_cache_that_does_not_serve_is_done_without(fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library._load.__wrapped__(torch.float32, "baseline", None, os.environ["PATH"])
-    (made,) = (tmp_path / "sabsim" / "native").iterdir()
-    if fault == "damaged":
-        made.unlink()  # another file: the one that is loaded must stay whole
-        made.write_bytes(b"half a library")
+    def load(cache: Path) -> object:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+        return library._load.__wrapped__(torch.float32, "baseline", os.environ.get("CC"), os.environ["PATH"])
+
+    load(tmp_path / "good")
+    (made,) = (tmp_path / "good" / "sabsim" / "native").iterdir()
+    other = tmp_path / "bad"
+    if fault == "unwritable":
+        other.write_text("a file where a folder should be")
     else:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(made))  # a file, where a folder should be
-    assert library._load.__wrapped__(torch.float32, "baseline", None, os.environ["PATH"]) is not None
-    assert made.exists() is (fault == "unwritable")
+        folder = other / "sabsim" / "native"
+        folder.mkdir(parents=True)
+        (folder / made.name).write_bytes(b"half a library")
+    assert load(other) is not None
+    assert not list(other.glob("**/*.so")), "a damaged library stays for the next process"
 
 
 @pytest.mark.parametrize("wanted", ["avx1024", "AVX2"])

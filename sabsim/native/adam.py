@@ -30,7 +30,7 @@ class NativeAdam:
         if not self._struct.tensors:
             self._struct.bind(flat=flat, grad=grad, **state)
             if decaying is not None:
-                first = decaying.storage_offset()
+                first = int(decaying.storage_offset())
                 self._struct.set(decay_first=first, decay_last=first + decaying.numel())
         finite = self._calls.adam(self._struct.address, -1 if proceed is None else int(proceed))
         self._calls.changed()

@@ -77,10 +77,10 @@ class NativeWindow(Window):
         calls.scratch(dy=(self.block, streams, width), dh=(streams, n), dc=(streams, n))
         if sparsifier is not None:
             self.keys, self.gap = self.y.new_zeros(streams, slots, n), self.y.new_zeros(streams, slots)
-            self._credits = Credits(
+            self._left = Credits(
                 self.y.new_zeros(streams, slots, n), self.y.new_zeros(streams, slots), self.age.new_zeros(streams, slots)
             )
-            credit, best, when = self._credits
+            credit, best, when = self._left
             calls.learner.bind(keys=self.keys, gap=self.gap, credit=credit, best=best, when=when)
             calls.scratch(packed_W_q=(size(n, n),), packed_W_k=(size(n, n),), score=(2 * slots,))
             calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))
@@ -115,7 +115,7 @@ class NativeWindow(Window):
     def backward(self, memory: Macrostate | None) -> Credits | None:
         self._calls.pack()
         self._calls.backward(self._calls.at)
-        return None if memory is None else self._credits
+        return None if memory is None else self._left
 
     def advance(self) -> None:
         self._calls.advance(self._calls.at)
