@@ -253,3 +253,12 @@ def test_it_runs_as_a_module_and_survives_a_closed_pipe() -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     assert "usage" in done.stdout or done.stdout.strip() == ""
+
+
+def test_adding_begins_with_a_recipe_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["run", "adding", "--T", "10", *QUICK, "--spike", "2", "--quiet", "--out", str(out)]) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert config["learner"]["update_every"] == 2
+    assert config["optimizer"]["lr_schedule"] == "rsqrt"
+    assert config["optimizer"]["spike"] == 2.0

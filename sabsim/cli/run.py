@@ -23,6 +23,7 @@ from sabsim.runs import (
 )
 from sabsim.runs.choices import choose
 from sabsim.runs.progress import duration, number
+from sabsim.runs.recipes import RECIPES, Recipe
 from sabsim.tasks import TASKS, Task
 
 _EXAMPLES = """examples:
@@ -67,7 +68,11 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{arguments[0]}: the task comes first, as in 'sabsim run copying {arguments[0]} ...'")
     task = TASKS[choose("task", arguments[0], TASKS)]
     options = _options({"task": task} | _GROUPS)
-    chosen = _parse(options, arguments[1:], task)
+    recipe = RECIPES.get(task.name, Recipe())
+    default = options(
+        task=task(), run=recipe.run, folder=FolderOptions(), learner=recipe.learner, optimizer=recipe.optimizer
+    )
+    chosen = _parse(options, arguments[1:], task, default)
     folder = _folder(chosen)
     if chosen.folder.resume and folder.begun:
         stored = folder.read_config()
@@ -93,7 +98,7 @@ def _options(groups: dict[str, type]) -> Any:
     return dataclasses.make_dataclass("Options", items, frozen=True, kw_only=True)
 
 
-def _parse(options: Any, arguments: Sequence[str], task: type[Task], default: Any = None) -> Any:
+def _parse(options: Any, arguments: Sequence[str], task: type[Task], default: Any) -> Any:
     return parse(
         options,
         arguments,
