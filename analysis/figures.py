@@ -138,16 +138,16 @@ def _levels(axes: Axes, baselines: Mapping[str, float]) -> None:
     """Accuracies that need no learning, as dashed lines with their names on them."""
     levels = {name: 100 * level for name, level in baselines.items() if name.endswith(" accuracy")}
     for name, level in levels.items():
-        # Below the lowest there is nothing but the first moments of learning; above the others, the moments after.
+        # At the end a run has left these levels or never will; at the beginning all cross them.
         below = level == min(levels.values())
         axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
         axes.annotate(
             f"{name.removesuffix(' accuracy')} {level:.1f} %",
-            (1 if below else 0, level),
+            (1, level),
             xycoords=("axes fraction", "data"),
-            xytext=(-8, -5) if below else (6, 3),
+            xytext=(-8, -5 if below else 3),
             textcoords="offset points",
-            ha="right" if below else "left",
+            ha="right",
             va="top" if below else "bottom",
             color=FAINT,
             fontsize=8.5,

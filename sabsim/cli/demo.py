@@ -26,7 +26,7 @@ DEMO = RunConfig(
     task=Copying(T=100),
     learner=LearnerOptions(slots=32, k_top=5, k_trunc=5),
     run=RunOptions(
-        streams=8, budget=16_000, stop_at=0.99, eval_every=1_000, eval_sequences=128, record_every=5, device="cpu"
+        streams=8, budget=16_000, stop_at=0.99, eval_every=500, eval_sequences=128, record_every=5, device="cpu"
     ),
 )
 """The run with replay."""
