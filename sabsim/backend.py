@@ -17,7 +17,7 @@ from .errors import ConfigError
 from .exploration import Exploration
 from .macrostate import Macrostate
 from .network import Network, Parameters
-from .offering import offer_block
+from .offering import Place, place_block
 from .optim import Optimizer, OptimState
 from .replay import Replay
 from .usual import UsualInput
@@ -32,7 +32,7 @@ Update = Callable[[Tensor, Tensor, OptimState, Tensor | None, Tensor | None], Te
 class Backend:
     """Makes the parts of one learner, here those of torch, which serve every combination on every device.
 
-    Each attribute is called as the class whose instance it makes.
+    Each attribute is called as the class whose instance it makes; ``place_block`` as the function of that name.
     """
 
     name: BackendName = "torch"
@@ -44,7 +44,7 @@ class Backend:
         self.usual: Callable[..., UsualInput] = UsualInput
         self.watch: Callable[..., Watch] = Watch
         self.exploration: Callable[..., Exploration] = Exploration
-        self.offer_block: Callable[..., None] = offer_block
+        self.place_block: Place = place_block
 
     def update(self, optimizer: Optimizer) -> Update:
         """What does an update as ``optimizer`` describes."""

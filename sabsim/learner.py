@@ -19,6 +19,7 @@ from .errors import ConfigError
 from .exploration import Exploration
 from .macrostate import Macrostate
 from .network import Network, Parameters
+from .offering import offer_block
 from .optim import Optimizer
 from .replay import Replay, ReplayEvents
 from .retention import All, Retention
@@ -280,10 +281,11 @@ class StreamingLearner:
         if self._usual is not None and self.learning:
             self._usual.follow(self.window)
         if self._memory is not None:
-            self._backend.offer_block(
+            offer_block(
                 self.window,
                 self._memory,
                 self.retention,
+                self._backend.place_block,
                 k_att=self.credit.k_att,
                 clock=self.clock,
                 draws=self._generator,
@@ -317,8 +319,9 @@ class StreamingLearner:
             dtype=self.dtype,
             backend=self._backend.name,
         )
+        learned = self.learned
         for name, value in other.learned.items():
-            value.copy_(self.learned[name])
+            value.copy_(learned[name])
         other.learning = False
         other._exploration = None
         other.window.refresh(other._memory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,11 +11,15 @@ from .macrostate import Macrostate, Offer
 from .retention import Retention, States
 from .window import Window
 
+Place = Callable[[Window, Macrostate, Retention, Tensor, int, int], None]
+"""What writes the best of a scored block into memory: see ``place_block``; a backend may bring its own."""
+
 
 def offer_block(
     window: Window,
     memory: Macrostate,
     retention: Retention,
+    place: Place,
     *,
     k_att: int,
     clock: int,
@@ -24,14 +30,20 @@ def offer_block(
 
     ``draws``: where retention's random keys come from. ``usual``: see ``States``.
     """
-    now = clock - 1
     if retention.accrues:
-        memory.accrue(recalled_in_block(window), now - retention.protected * k_att - window.block)
-    score = score_block(window, retention, clock=clock, draws=draws, usual=usual)
-    memory.offer(_offer(window, score, k_att, clock), retention, now, k_att)
+        memory.accrue(_recalled(window), clock - 1 - retention.protected * k_att - window.block)
+    score = _score(window, retention, clock=clock, draws=draws, usual=usual)
+    place(window, memory, retention, score, k_att, clock)
 
 
-def score_block(
+def place_block(
+    window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int, clock: int
+) -> None:
+    """Offers the block's states with their ``score`` (block, B) to the macrostate."""
+    memory.offer(_offer(window, score, k_att, clock), retention, clock - 1, k_att)
+
+
+def _score(
     window: Window, retention: Retention, *, clock: int, draws: torch.Generator, usual: Tensor | None
 ) -> Tensor:
     """Retention's scores of the states of the block, ``(block, B)`` float64."""
@@ -42,7 +54,7 @@ def score_block(
     return retention.score(States(h_hat, previous, r["loss"][first:end], birth, draws, usual))
 
 
-def recalled_in_block(window: Window) -> Tensor:
+def _recalled(window: Window) -> Tensor:
     """Recall weight that each slot received in the block, ``(B, S)``."""
     block = slice(window.history, window.history + window.block)
     index, weight, stamp = (window.rings[name][block].transpose(0, 1).flatten(1) for name in ("index", "weight", "stamp"))

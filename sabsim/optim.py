@@ -84,7 +84,9 @@ class Optimizer(ABC):
         """Moment vectors and average like ``flat``; updates and signals so far, the last norm, the mean square of norms."""
         vectors = (*self.moments, "average") if self.average else self.moments
         state = {name: torch.zeros_like(flat) for name in vectors}
-        state |= {name: flat.new_zeros(()) for name in ("norm", "mean_square_norm", "signals")}
+        state |= {name: flat.new_zeros(()) for name in ("norm", "mean_square_norm")}
+        # float32 stops counting at 2^24, and fractions long before.
+        state["signals"] = torch.zeros((), dtype=torch.float64, device=flat.device)
         return {**state, "updates": torch.zeros((), dtype=torch.int64, device=flat.device)}
 
     def update(

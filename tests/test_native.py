@@ -30,7 +30,7 @@ from sabsim import (
     NonFiniteError,
     StreamingLearner,
 )
-from sabsim.native import library, library_or_none
+from sabsim.native import compiler, library_or_none
 from sabsim.optim import Optimizer
 from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
 
@@ -127,9 +127,9 @@ def test_hundreds_of_updates_follow_torch(case: Case) -> None:
 @pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_every_instruction_set_follows_torch(isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    if SETS.index(isa) > SETS.index(library.instruction_set()):
+    if SETS.index(isa) > SETS.index(compiler.instruction_set()):
         pytest.skip(f"this machine has no {isa}")
-    monkeypatch.setenv(library.FORCE, isa)
+    monkeypatch.setenv(compiler.FORCE, isa)
     for hidden, streams in ((37, 1), (64, 13)):
         case = Case(credit=RULE, hidden=hidden)
         found = play(case.learner("native", dtype=dtype, streams=streams), 0, 60)
@@ -145,9 +145,9 @@ def test_sigmoid_and_tanh_are_exact_to_rounding(
     isa: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Relative error against the same in more digits, from tiny arguments to saturated ones."""
-    if SETS.index(isa) > SETS.index(library.instruction_set()):
+    if SETS.index(isa) > SETS.index(compiler.instruction_set()):
         pytest.skip(f"this machine has no {isa}")
-    monkeypatch.setenv(library.FORCE, isa)
+    monkeypatch.setenv(compiler.FORCE, isa)
     n = 4001
     learner = StreamingLearner(
         Network(d_in=1, d_out=1, hidden=n), credit=Immediate(), retention=Recent(), optimizer=SGD(), dtype=dtype,
@@ -251,8 +251,8 @@ def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(library, "_load", library._load.__wrapped__)
-    library._say_once.cache_clear()
+    monkeypatch.setattr(compiler, "_load", compiler._load.__wrapped__)
+    compiler._say_once.cache_clear()
     return folder
 
 
@@ -290,7 +290,7 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path
     running = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
     assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
     (left,) = (tmp_path / "sabsim" / "native").iterdir()
-    assert left.name.endswith(f"-{library.instruction_set()}.so")
+    assert left.name.endswith(f"-{compiler.instruction_set()}.so")
 
 
 @compiled
@@ -298,7 +298,7 @@ def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path
 def test_a_cache_that_does_not_serve_is_done_without(fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def load(cache: Path) -> object:
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-        return library._load.__wrapped__(torch.float32, "baseline", os.environ.get("CC"), os.environ["PATH"])
+        return compiler._load.__wrapped__(torch.float32, "baseline", os.environ.get("CC"), os.environ["PATH"])
 
     load(tmp_path / "good")
     (made,) = (tmp_path / "good" / "sabsim" / "native").iterdir()
@@ -315,6 +315,6 @@ def test_a_cache_that_does_not_serve_is_done_without(fault: str, monkeypatch: py
 
 @pytest.mark.parametrize("wanted", ["avx1024", "AVX2"])
 def test_an_unknown_instruction_set_is_refused(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(library.FORCE, wanted)
-    with pytest.raises(ConfigError, match=f"{library.FORCE} = '{wanted}': this machine has baseline"):
-        library.instruction_set()
+    monkeypatch.setenv(compiler.FORCE, wanted)
+    with pytest.raises(ConfigError, match=f"{compiler.FORCE} = '{wanted}': this machine has baseline"):
+        compiler.instruction_set()

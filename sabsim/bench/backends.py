@@ -1,17 +1,17 @@
 """The backends of the learner: which there are, which of them work here, and one learner of each.
 
-``StreamingLearner`` may take an argument ``backend``. If it does, every backend it knows is timed beside the others;
-one that cannot run here, or that falls back to another, is named with the reason.
+Every backend that ``StreamingLearner`` knows is timed beside the others; one that cannot run here, or that falls back to
+another, is named with the reason.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args
 
 import torch
 
+from ..backend import BackendName
 from ..credit import SAB, CreditRule
 from ..errors import SabsimError
 from ..learner import StreamingLearner
@@ -19,13 +19,10 @@ from ..network import Network
 from ..optim import Adam, Optimizer
 from ..retention import Novelty, Retention
 
-ARGUMENT = "backend"
 PLAIN = "torch"
 """The backend that is always there."""
-KNOWN = (PLAIN, "native")
-"""Tried where the argument's type does not name its choices."""
-CHOOSES_ITSELF = "auto"
-"""No backend but a choice among them."""
+NAMES = tuple(name for name in get_args(BackendName) if name != "auto")
+"""All of them; "auto" is a choice among them."""
 
 
 class Backends(NamedTuple):
@@ -36,29 +33,19 @@ class Backends(NamedTuple):
 
 
 def find_backends(device: torch.device, kind: Callable[..., Any] = StreamingLearner) -> Backends:
-    """The backends that ``kind``, a learner, accepts and that work on ``device``: each is tried on a tiny learner."""
-    if ARGUMENT not in inspect.signature(kind).parameters:
-        return Backends((PLAIN,), {})
+    """The backends of ``kind``, a learner, that work on ``device``: each is tried on a tiny learner."""
     names, refused = [], {}
-    for name in _choices(kind):
+    for name in NAMES:
         try:
             learner = make_learner(name, Network(d_in=2, d_out=2, hidden=8), device=device, kind=kind)
         except SabsimError as error:
             refused[name] = str(error)
             continue
-        actual = getattr(learner, ARGUMENT, name)
-        if actual == name:
+        if learner.backend == name:
             names.append(name)
         else:
-            refused[name] = f"falls back to {actual!r} here"
+            refused[name] = f"falls back to {learner.backend!r} here"
     return Backends(tuple(names), refused)
-
-
-def _choices(kind: Callable[..., Any]) -> list[str]:
-    target = kind.__init__ if inspect.isclass(kind) else kind
-    hint = get_type_hints(target).get(ARGUMENT)
-    named = [str(name) for name in get_args(hint)] if get_origin(hint) is Literal else KNOWN
-    return [name for name in named if name != CHOOSES_ITSELF]
 
 
 def make_learner(
@@ -77,7 +64,6 @@ def make_learner(
 
     Raises SabsimError: what the backend does not offer, or settings that do not fit each other.
     """
-    chosen = {ARGUMENT: backend} if ARGUMENT in inspect.signature(kind).parameters else {}
     learner: StreamingLearner = kind(
         network,
         credit=SAB() if credit is None else credit,
@@ -86,7 +72,7 @@ def make_learner(
         streams=streams,
         seed=seed,
         device=device,
-        **chosen,
+        backend=backend,
     )
     return learner
 

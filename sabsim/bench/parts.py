@@ -12,14 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..errors import SabsimError
 from ..learner import StreamingLearner
 
 Call = Callable[[], object]
-
-
-class NoPartError(SabsimError):
-    """This backend has no such part."""
 
 
 def play_blocks(learner: StreamingLearner, blocks: int, seed: int) -> Tensor:
@@ -69,26 +64,15 @@ def step(learner: StreamingLearner, seed: int) -> Call:
 
 
 def keys(learner: StreamingLearner) -> Call:
-    """What of recall is worked out once per update: the keys of every slot.
-
-    Raises NoPartError: the backend has no such part.
-    """
+    """What of recall is worked out once per update: the keys of every slot."""
     memory = learner.macrostate
-    of_window = getattr(learner.window, "refresh", None)
-    of_learner = getattr(learner, "_refresh", None)
-    if of_window is not None:
-        return _untracked(lambda: of_window(memory))
-    if of_learner is not None:
-        return _untracked(lambda: of_learner())
-    raise NoPartError("this backend does not work out keys as a step of its own")
+    return _untracked(lambda: learner.window.refresh(memory))
 
 
 def optimise(learner: StreamingLearner) -> Call:
     """One optimiser step, after some updates, with the gradient as it is."""
     play_blocks(learner, 2, seed=0)
-    # A backend may bring an update of its own, by the description that the optimiser is.
-    update = getattr(learner, "_step_of_optimizer", learner.optimizer.update)
-    state, decaying = learner._optim, learner._decaying
+    update, state, decaying = learner._step_of_optimizer, learner._optim, learner._decaying
     return _untracked(lambda: update(learner.flat, learner.grad, state, None, decaying))
 
 

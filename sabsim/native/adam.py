@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
-from ..optim import OUTLIER, USUAL_DECAY, Adam, OptimState
+from ..optim import OUTLIER, USUAL_DECAY, Adam, OptimState, Schedule
 from .bindings import Calls, Struct
 
-_SCHEDULES = ("constant", "inverse", "rsqrt", "linear", "cosine")
+_SCHEDULES = get_args(Schedule)  # in the order of the enum in optimizer.c
 _NUMBERS = ("lr", "beta_1", "beta_2", "eps", "clip", "spike", "lr_floor", "weight_decay")
 
 

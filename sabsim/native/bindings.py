@@ -68,7 +68,6 @@ class Struct:
             self.tensors[name] = tensor
             setattr(self._struct, name, tensor.data_ptr() if tensor.numel() else None)
 
-
     def dtype_of(self, name: str) -> torch.dtype:
         """The type of the tensor that a pointer field wants."""
         return self._dtypes[self._fields[name][0]]
@@ -91,6 +90,7 @@ class Calls:
         self._packed_version = -1
 
     def __getattr__(self, name: str) -> Any:
+        # Only for names that are not there; it tells type checkers that the C functions, set by name, can be.
         raise AttributeError(name)
 
     def scratch(self, **shapes: tuple[int, ...]) -> None:

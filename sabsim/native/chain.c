@@ -163,7 +163,8 @@ void sab_follow(const Learner *l, double memory)
     const int64_t d = l->d_in, wide = d + l->n, rows = l->block * l->streams;
     l->usual_steps[0] += l->block;
     double rate = (double)l->block / (double)l->usual_steps[0];
-    rate = rate < l->block / memory ? l->block / memory : rate > 1 ? 1 : rate;
+    if (rate < l->block / memory) rate = l->block / memory;
+    if (rate > 1) rate = 1;
     for (int64_t j = 0; j < d; j++) {
         double sum = 0;
         for (int64_t i = 0; i < rows; i++) sum += l->xh[(l->history * l->streams + i) * wide + j];

@@ -155,7 +155,7 @@ typedef struct {
     real *ceiling;
     real *norm;
     real *mean_square_norm;
-    real *signals;
+    double *signals;
     real *average; /* NULL: not kept */
     int64_t *updates;
 } Adam;

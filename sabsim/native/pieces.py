@@ -13,7 +13,6 @@ from ..backend import Backend, BackendName, Update
 from ..exploration import Exploration
 from ..macrostate import Macrostate
 from ..network import Parameters
-from ..offering import recalled_in_block, score_block
 from ..optim import Adam, Optimizer
 from ..replay import Replay
 from ..retention import Retention
@@ -39,7 +38,7 @@ class NativeBackend(Backend):
         self.usual = partial(NativeUsual, calls)
         self.watch = partial(NativeWatch, calls)
         self.exploration = partial(NativeExploration, calls)
-        self.offer_block = partial(offer_block, calls)
+        self.place_block = partial(place_block, calls)
 
     def update(self, optimizer: Optimizer) -> Update:
         return NativeAdam(self._calls, optimizer).update if type(optimizer) is Adam else optimizer.update
@@ -83,6 +82,7 @@ class NativeWindow(Window):
             credit, best, when = self._left
             calls.learner.bind(keys=self.keys, gap=self.gap, credit=credit, best=best, when=when)
             calls.scratch(packed_W_q=(size(n, n),), packed_W_k=(size(n, n),), score=(2 * slots,))
+            calls.scratch(offered=(self.block, streams))
             calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))
             held = row_steps * reads
             calls.scratch(held_row=(held,), held_norm=(held,))
@@ -122,7 +122,7 @@ class NativeWindow(Window):
 
 
 class NativeMacrostate(Macrostate):
-    """The memory; what it is offered is written straight from the window's rings, see ``offer_block``."""
+    """The memory; what it is offered is written straight from the window's rings, see ``place_block``."""
 
     def __init__(self, calls: Calls, **sizes: Any) -> None:
         super().__init__(**sizes)
@@ -135,27 +135,14 @@ class NativeMacrostate(Macrostate):
         self._calls.clear(self._calls.at, done.data_ptr())
 
 
-def offer_block(
-    calls: Calls,
-    window: Window,
-    memory: Macrostate,
-    retention: Retention,
-    *,
-    k_att: int,
-    clock: int,
-    draws: torch.Generator,
-    usual: Tensor | None = None,
+def place_block(
+    calls: Calls, window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int, clock: int
 ) -> None:
-    """See ``sabsim.offering.offer_block``; scores are retention's own, choice and copies are native."""
+    """See ``sabsim.offering.place_block``: choice and copies are native."""
     now = clock - 1
-    safe_after = now - retention.protected * k_att
-    if retention.accrues:
-        memory.accrue(recalled_in_block(window), safe_after - window.block)
-    score = score_block(window, retention, clock=clock, draws=draws, usual=usual)
-    shape = (window.block, memory.streams)
     # A copy: the choice crosses out what it has taken.
-    calls.learner.bind(offered=torch.empty(shape, dtype=torch.float64).copy_(score))
-    calls.offer(calls.at, now, safe_after, k_att, window.stores_h)
+    calls.learner.tensors["offered"].copy_(score)
+    calls.offer(calls.at, now, now - retention.protected * k_att, k_att, window.stores_h)
 
 
 class NativeReplay(Replay):
