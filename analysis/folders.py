@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sabsim.errors import RunFolderError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the run folder that is understood."""
 
 Floats = NDArray[np.float64]

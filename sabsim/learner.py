@@ -129,7 +129,7 @@ class StreamingLearner:
         self._exploration: Exploration | None = None
         if sparsifier is not None and sparsifier.explores and credit.explore > 0:
             self._exploration = self._backend.exploration(
-                block=credit.block, streams=streams, slots=slots, scale=credit.explore, like=self.flat
+                block=credit.block, streams=streams, slots=slots, temperature=credit.explore, like=self.flat
             )
         self._draw_noise()
         self.window.refresh(self._memory)

@@ -161,7 +161,7 @@ class Adam(Optimizer):
 
     name: ClassVar[str] = "adam"
     moments: ClassVar[tuple[str, ...]] = ("mean", "square", "ceiling")
-    lr: float = 4e-3
+    lr: float = 1.6e-2
     schedule: Schedule = "inverse"
     decay_updates: int = 3000
     spike: float = 1.0

@@ -47,6 +47,7 @@ class _Moment:
     held: list[tuple[int, int]]  # (slot, source step) of every occupied slot
     s: Tensor  # (n,) summary
     m: Tensor  # (n,) the microstate this step would be stored as
+    temperature: float  # of recall
     dL_dy: Tensor | None = None  # (d_out,)
 
 
@@ -143,13 +144,14 @@ class ReferenceLearner:
                 stream.h, stream.c = torch.zeros_like(stream.h), torch.zeros_like(stream.c)
                 stream.first, stream.local = True, 0
 
-    def step(self, x: Tensor, birth: Tensor | None = None) -> Tensor:
+    def step(self, x: Tensor, birth: Tensor | None = None, temperature: Tensor | None = None) -> Tensor:
         """One forward step of every stream.
 
         Args:
             x: inputs, shape `(streams, d_in)`.
             birth: source step held in each slot, shape `(streams, slots)` int, -1 where empty; after any
                 reset. None means that nothing is held.
+            temperature: what each stream's scores are divided by, shape `(streams,)`; None means 1.
 
         Returns:
             Outputs, shape `(streams, d_out)`, without gradient.
@@ -162,20 +164,23 @@ class ReferenceLearner:
             held = [] if birth is None else [(slot, int(i)) for slot, i in enumerate(birth[b]) if i >= 0]
             self._check_held(b, stream, held)
             with torch.set_grad_enabled(self.whole_sequence):
-                outputs.append(self._step_stream(stream, x[b].detach().clone(), held))
+                warmth = 1.0 if temperature is None else float(temperature[b])
+                outputs.append(self._step_stream(stream, x[b].detach().clone(), held, warmth))
             stream.first, stream.local = False, stream.local + 1
         self.clock += 1
         self._outputs = torch.stack(outputs)
         return self._outputs.detach()
 
-    def _step_stream(self, stream: _Stream, x: Tensor, held: list[tuple[int, int]]) -> Tensor:
+    def _step_stream(
+        self, stream: _Stream, x: Tensor, held: list[tuple[int, int]], temperature: float
+    ) -> Tensor:
         h, c = stream.h, stream.c
         if self.whole_sequence and (stream.local + 1) % self.k_trunc == 0:
             h, c = h.detach(), c.detach()  # the released code's grid
         memory = [(slot, stream.moments[i].m) for slot, i in held]
-        out = self.equations.step(self.parameters, x, h, c, memory)
+        out = self.equations.step(self.parameters, x, h, c, memory, temperature)
         m = out.h_hat if self.equations.stores == "h_hat" else out.h
-        stream.moments.append(_Moment(x, h, c, stream.first, stream.local, held, out.s, m))
+        stream.moments.append(_Moment(x, h, c, stream.first, stream.local, held, out.s, m, temperature))
         stream.h, stream.c = out.h, out.c
         return out.y
 
@@ -284,7 +289,7 @@ class ReferenceLearner:
                     h, c = moment.h_before, moment.c_before
                 h, c = _with_gradient(moment.h_before, h), _with_gradient(moment.c_before, c)
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
-                out = self.equations.step(self.parameters, moment.x, h, c, memory)
+                out = self.equations.step(self.parameters, moment.x, h, c, memory, moment.temperature)
                 h, c = out.h, out.c
                 if position >= len(window) - self.update_every and moment.dL_dy is not None:
                     loss = loss + moment.dL_dy @ out.y

@@ -152,7 +152,13 @@ class Equations:
     slots: int
 
     def step(
-        self, p: Parameters, x: Tensor, h: Tensor, c: Tensor, held: Sequence[tuple[int, Tensor]]
+        self,
+        p: Parameters,
+        x: Tensor,
+        h: Tensor,
+        c: Tensor,
+        held: Sequence[tuple[int, Tensor]],
+        temperature: float = 1.0,
     ) -> StepResult:
         """One forward step of one stream (eq. 1-5).
 
@@ -162,12 +168,13 @@ class Equations:
             h: previous hidden state, shape `(n,)`.
             c: previous cell state, shape `(n,)`.
             held: `(slot, microstate of shape (n,))` for every occupied slot.
+            temperature: what the scores are divided by.
         """
         h_hat, c = cell_step(self.cell, p, x, h, c)
         s, weights = torch.zeros_like(h_hat), h_hat.new_zeros(self.slots)
         if self.k_top > 0 and held:
             read = self._credited(p, h_hat, held)
-            scores = [score(self.salience, p, m, h_hat, slot) for slot, m in read]
+            scores = [score(self.salience, p, m, h_hat, slot) / temperature for slot, m in read]
             a_tilde = recall_weights(self.sparsify, scores, self.k_top)
             for (slot, m), weight in zip(read, a_tilde, strict=True):
                 s = s + weight * m

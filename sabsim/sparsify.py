@@ -23,7 +23,10 @@ EPSILON = 1e-7
 
 
 class Recall(NamedTuple):
-    """What one step reads: slots and weights (B, K), and ``scale`` (B, 1), what the VJP of ``normalised`` divides by."""
+    """What one step reads: slots and weights (B, K), and ``scale`` (B, 1), which the VJP needs.
+
+    ``scale`` is what the VJP of ``normalised`` divides by, and what drawing multiplied the scores by.
+    """
 
     slot: Tensor
     weight: Tensor
@@ -35,7 +38,7 @@ class Sparsifier(ABC):
 
     name: ClassVar[str]
     explores: ClassVar[bool] = False
-    """Whether noise may change the choice of what is read."""
+    """Whether what is read may be drawn by chance."""
 
     def __init__(self, k_top: int, slots: int) -> None:
         self.k_top = min(k_top, slots)
@@ -43,25 +46,23 @@ class Sparsifier(ABC):
         self.credited = self.k_top
 
     @abstractmethod
-    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
-        """Recall weights from scores ``a`` (B, S).
+    def forward(self, a: Tensor) -> Recall:
+        """Recall weights from scores ``a`` (B, S)."""
 
-        ``noise`` (B, S) is added to the scores for the choice of the k_top only; their weights are those of the scores.
+    def draw(self, a: Tensor, noise: Tensor, sharpness: Tensor) -> Recall:
+        """Recall weights from scores ``a`` (B, S) that were multiplied by ``sharpness`` (B, 1), the k_top drawn by chance.
+
+        ``noise`` (B, S) is added for the choice only; the weights are those of ``a``.
         """
+        raise NotImplementedError
 
     @abstractmethod
     def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
         """Gradient on the scores of the read slots, ``(B, K)``, from ``dw`` on their weights; ``occupied`` (B, K)."""
 
 
-def _softmax(a: Tensor, reads: int, noise: Tensor | None) -> Recall:
-    if noise is None:
-        top, slot = a.topk(reads, dim=1)
-    else:
-        slot = (a + noise).topk(reads, dim=1).indices
-        top = a.gather(1, slot)
-    weight = torch.softmax(top, dim=1) * (top > EMPTY / 2)
-    return Recall(slot, weight, weight[:, :1])
+def _softmax(top: Tensor) -> Tensor:
+    return torch.softmax(top, dim=1) * (top > EMPTY / 2)
 
 
 def _softmax_vjp(dw: Tensor, weight: Tensor) -> Tensor:
@@ -72,19 +73,23 @@ def _softmax_vjp(dw: Tensor, weight: Tensor) -> Tensor:
 class Softmax(Sparsifier):
     """Softmax over exactly the k_top most salient microstates: the default, bounded whatever the scores.
 
-    With Gumbel noise of scale 1 the k_top are a sample without replacement from the softmax over all slots (Kool et al.
-    2019, arXiv
-    1903.06059): a microstate that scores low is still read now and then, and can earn credit.
+    Drawn with standard Gumbel noise the k_top are a sample without replacement from the softmax over all slots (Kool et al.
+    2019, arXiv 1903.06059): a microstate that scores low is still read now and then, and can earn credit.
     """
 
     name = "softmax"
     explores = True
 
-    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
-        return _softmax(a, self.reads, noise)
+    def forward(self, a: Tensor) -> Recall:
+        top, slot = a.topk(self.reads, dim=1)
+        return Recall(slot, _softmax(top), torch.ones_like(top[:, :1]))
+
+    def draw(self, a: Tensor, noise: Tensor, sharpness: Tensor) -> Recall:
+        slot = (a + noise).topk(self.reads, dim=1).indices
+        return Recall(slot, _softmax(a.gather(1, slot)), sharpness)
 
     def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
-        return _softmax_vjp(dw, recall.weight)
+        return _softmax_vjp(dw, recall.weight) * recall.scale
 
 
 class Dense(Softmax):
@@ -110,7 +115,7 @@ class Threshold(Sparsifier):
 
     name = "relu"
 
-    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
+    def forward(self, a: Tensor) -> Recall:
         top, slot = a.topk(self.reads, dim=1)
         occupied = top > EMPTY / 2
         threshold = torch.where(occupied, top, torch.inf).amin(1, keepdim=True)
@@ -128,7 +133,7 @@ class Normalised(Threshold):
 
     name = "normalised"
 
-    def forward(self, a: Tensor, noise: Tensor | None = None) -> Recall:
+    def forward(self, a: Tensor) -> Recall:
         raw = super().forward(a)
         scale = raw.weight.sum(1, keepdim=True) + EPSILON
         return Recall(raw.slot, raw.weight / scale, scale)

@@ -119,15 +119,14 @@ class Window:
     ) -> Tensor:
         """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
 
-        ``exploration``: its noise is added to the scores for the choice of what is read.
+        ``exploration``: divides the scores by its temperature, and adds its noise for the choice of what is read.
         """
         p, here, after = self.parameters, self._at[position], self._at[position + 1]
         h_hat, h = here["h_hat"], here["h"]
         here["x"].copy_(x)
         p.cell.step(p.value["cell"], here["xh"], here["c"], self._places[position], h_hat, after["c"])
         if memory is not None:
-            noise = None if exploration is None else exploration.noise(position - self.history)
-            s = self._recall(position, h_hat, memory, noise)
+            s = self._recall(position, h_hat, memory, exploration)
             torch.add(h_hat, s, out=h)
         else:
             h.copy_(h_hat)
@@ -143,12 +142,17 @@ class Window:
         here["signal"].copy_(signal)
         here["loss"].copy_(torch.linalg.vector_norm(signal, dim=1) if loss is None else loss)
 
-    def _recall(self, position: int, h_hat: Tensor, memory: Macrostate, noise: Tensor | None) -> Tensor:
+    def _recall(self, position: int, h_hat: Tensor, memory: Macrostate, exploration: Exploration | None) -> Tensor:
         p, here = self.parameters, self._at[position]
         assert p.salience is not None
         assert self.sparsifier is not None
         a = p.salience.score(p.value["salience"], self.keys, h_hat, self.trace, position)
-        recall = self.sparsifier.forward(a.add_(self.gap), noise)
+        if exploration is None:
+            recall = self.sparsifier.forward(a.add_(self.gap))
+        else:
+            sharpness = exploration.arrays["sharpness"]
+            noise = exploration.noise(position - self.history)
+            recall = self.sparsifier.draw(a.mul_(sharpness).add_(self.gap), noise, sharpness)
         rows = memory.rows(recall.slot).flatten()
         torch.index_select(memory.arrays["m"], 0, rows, out=here["m_flat"])
         torch.bmm(recall.weight.unsqueeze(1), here["m"], out=here["s_row"])

@@ -68,7 +68,7 @@ def test_run_help_explains_every_option(
         for name in group.__dataclass_fields__:
             assert f"--{name.replace('_', '-')}" in shown, name
     assert ("--T INT" in shown) == (task is not None)
-    for words in ("(k_top", "(k_trunc)", "(B)", "(default: adam 0.004, else 0.001)", "SEQUENCES", "STEPS", "--resume"):
+    for words in ("(k_top", "(k_trunc)", "(B)", "(default: adam 0.016, else 0.001)", "SEQUENCES", "STEPS", "--resume"):
         assert words in shown
     for option, names in catalogue().items():
         if option != "TASK":
@@ -133,7 +133,7 @@ def test_a_foreign_run_folder_is_one_line(finished: Path, capsys: pytest.Capture
     data = json.loads((finished / "config.json").read_text())
     (finished / "config.json").write_text(json.dumps(data | {"format": 99}))
     for command in (["run", "copying", "--resume", *out], ["evaluate", str(finished)]):
-        assert "run-folder format 99, but this sabsim reads format 2; use the version" in mistake(capsys, *command)
+        assert "run-folder format 99, but this sabsim reads format 3; use the version" in mistake(capsys, *command)
     (finished / "config.json").write_text("{")
     assert "cannot be read" in mistake(capsys, "evaluate", str(finished))
 

@@ -1,4 +1,4 @@
-"""Gumbel noise in the choice of what is recalled: its gradient, its frequencies, and who does not explore."""
+"""Recall at a temperature, drawn by chance: its gradient, its frequencies, and who does not explore."""
 
 from itertools import pairwise
 from typing import Any
@@ -42,6 +42,7 @@ class Told(ReferenceLearner):
         return self.held
 
 
+@pytest.mark.parametrize("explore", [1.0, 4.0])
 @pytest.mark.parametrize("update_every", [K_TRUNC, 1])
 @pytest.mark.parametrize(
     ("retention", "network"),
@@ -54,15 +55,17 @@ class Told(ReferenceLearner):
     ],
     ids=["lstm-cosine", "lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
 )
-def test_the_gradient_with_noise_is_the_oracle_s(retention: Retention, network: dict[str, str], update_every: int) -> None:
+def test_the_gradient_with_noise_is_the_oracle_s(
+    retention: Retention, network: dict[str, str], update_every: int, explore: float
+) -> None:
     """The softmax over the drawn is the softmax of one who holds nothing else: the noise has no part in the gradient."""
-    learner = learner_of(explore=1.0, retention=retention, update_every=update_every, **network)
+    learner = learner_of(explore=explore, retention=retention, update_every=update_every, **network)
     variants = {"salience": "cosine", "readout": "summary"} | network
     oracle = Told(
         learner.parameters, streams=STREAMS, k_top=K_TOP, k_trunc=K_TRUNC, update_every=update_every, slots=SLOTS,
         **variants,
     )  # fmt: skip
-    odd = 0
+    odd, warm = 0, set()
     for t in range(27):
         done = torch.tensor([t in (7, 16), t in (9, 10), False])
         for side in (learner, oracle):
@@ -75,7 +78,11 @@ def test_the_gradient_with_noise_is_the_oracle_s(retention: Retention, network: 
         assert read is not None
         odd += int((read.weight[:, 0] < read.weight[:, 1]).sum())  # the first draw was not the more salient
         drawn = torch.full_like(birth, -1).scatter(1, read.slot, read.source_step)
-        torch.testing.assert_close(y, oracle.step(2 * draw(t, STREAMS, D_IN), drawn), rtol=1e-12, atol=1e-12)
+        assert learner._exploration is not None
+        temperature = torch.where(learner._exploration.arrays["exploring"][:, 0] > 0, explore, 1.0)
+        warm |= {float(value) for value in temperature}
+        expected_y = oracle.step(2 * draw(t, STREAMS, D_IN), drawn, temperature)
+        torch.testing.assert_close(y, expected_y, rtol=1e-12, atol=1e-12)
         signal = draw(t + 500, STREAMS, D_OUT)
         learner.learn(signal)
         expected = oracle.learn(signal)
@@ -86,6 +93,7 @@ def test_the_gradient_with_noise_is_the_oracle_s(retention: Retention, network: 
             error = (learner.grads[name] - gradient).abs().max()
             assert error < 1e-9 * max(float(gradient.abs().max()), 1e-3), name
     assert odd > 10
+    assert warm == {1.0, explore}
 
 
 # What is drawn
@@ -134,14 +142,14 @@ def two_draws(p: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("explore", [0.5, 1.0, 2.0])
 def test_draws_are_a_sample_without_replacement_from_the_softmax(explore: float) -> None:
-    """At 1 the softmax of the scores; another scale is a temperature. And the weights are those without noise."""
+    """At 1 the softmax of the scores; other values are a temperature, of the weights too, which have no noise."""
     learner, scores = crowd(explore, sharpness=6 * explore)
     read, p = learner.read, torch.softmax(scores / explore, 0)
     assert read is not None
     assert p.max() > 1.5 * p.min()
     assert_drawn_from(read.slot[:, 0], p)
     assert_drawn_from(4 * read.slot[:, 0] + read.slot[:, 1], two_draws(p))
-    torch.testing.assert_close(read.weight, torch.softmax(scores[read.slot], 1), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(read.weight, torch.softmax(scores[read.slot] / explore, 1), rtol=1e-9, atol=1e-12)
 
 
 def test_half_of_the_sequences_explore() -> None:

@@ -15,11 +15,11 @@ ADAM = {"lr": 0.03, "beta_1": 0.8, "beta_2": 0.97, "eps": 1e-6}
 PAIRS: dict[str, tuple[Optimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = {
     "adam": (
         Adam(**PLAIN),
-        lambda p: torch.optim.Adam(p, lr=4e-3, betas=(0.9, 0.999), eps=5e-6, amsgrad=True),
+        lambda p: torch.optim.Adam(p, lr=1.6e-2, betas=(0.9, 0.999), eps=5e-6, amsgrad=True),
     ),
     "adam, without the ceiling": (
         Adam(amsgrad=False, **PLAIN),
-        lambda p: torch.optim.Adam(p, lr=4e-3, betas=(0.9, 0.999), eps=5e-6),
+        lambda p: torch.optim.Adam(p, lr=1.6e-2, betas=(0.9, 0.999), eps=5e-6),
     ),
     "adam, all set": (
         Adam(**PLAIN, **ADAM),

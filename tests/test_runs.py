@@ -89,7 +89,7 @@ def test_what_depends_on_machine_task_and_budget_is_filled_in() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, r"run-folder format 99, but this sabsim reads format 2; .*sabsim 7\.0"),
+        ({"format": 99}, r"run-folder format 99, but this sabsim reads format 3; .*sabsim 7\.0"),
         ({"task": "juggling"}, "unknown task 'juggling'; this sabsim has copying"),
         ({"learner": {"slots": 3}}, "options missing or unknown: .*k_top"),
         ({"run": None}, "RunOptions are missing"),

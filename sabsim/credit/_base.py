@@ -61,7 +61,7 @@ class CreditRule(ABC):
 
     @property
     def explore(self) -> float:
-        """Scale of the Gumbel noise in the choice of what is recalled while learning."""
+        """Temperature at which recall explores while learning; 0 where it does not."""
         return 0.0
 
     @property

@@ -25,6 +25,7 @@ typedef struct {
     int64_t block;
     int64_t k_trunc;
     int64_t budget; /* R */
+    double temperature; /* of recall in the streams that explore */
 
     /* Parameters, their gradients, and the transposed weights in panels (gemm.c). */
     const real *W;         /* (4n, d+n) */
@@ -74,6 +75,7 @@ typedef struct {
     real *noise;     /* (block, B, S); NULL where nothing explores */
     real *exploring; /* (B) */
     real *coin;      /* (B) */
+    real *exploring_sharpness; /* (B) what scores are multiplied by */
 
     /* The macrostate; one spare slot a stream. */
     real *slot_m;          /* (B, S+1, n) */

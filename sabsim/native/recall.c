@@ -38,7 +38,7 @@ void sab_refresh(const Learner *l)
     }
 }
 
-/* Reads at ring position t: chooses K slots by score (plus noise in the streams that explore, if `noisy`), writes the
+/* Reads at ring position t: chooses K slots by score (with noise and at a temperature in the streams that explore, if `noisy`), writes the
    rings m, index, weight, stamp, scale and the summary s. */
 static void read_slots(const Learner *l, int64_t t, int64_t noisy)
 {
@@ -53,9 +53,10 @@ static void read_slots(const Learner *l, int64_t t, int64_t noisy)
         l->q_norm[row] = length_of(n, q);
         scale_row(n, 1 / l->q_norm[row], q);
         const int explores = noisy && l->exploring[b] != 0;
+        const real sharpness = explores ? l->exploring_sharpness[b] : 1;
         const real *noise = explores ? l->noise + ((t - l->history) * l->streams + b) * slots : NULL;
         for (int64_t i = 0; i < slots; i++) {
-            l->score[i] = dot(n, l->keys + (b * slots + i) * n, q) + l->gap[b * slots + i];
+            l->score[i] = sharpness * dot(n, l->keys + (b * slots + i) * n, q) + l->gap[b * slots + i];
             l->score[slots + i] = explores ? l->score[i] + noise[i] : l->score[i];
         }
         greatest(slots, l->score + slots, reads, index);
@@ -71,7 +72,7 @@ static void read_slots(const Learner *l, int64_t t, int64_t noisy)
             add_scaled(n, weight[k], m, s);
             l->stamp[row * reads + k] = l->slot_empty[slot] ? -1 : l->slot_stamp[slot];
         }
-        l->scale[row] = weight[0];
+        l->scale[row] = sharpness;
     }
 }
 
@@ -129,7 +130,7 @@ static void recall_vjp(const Learner *l, int64_t first, int64_t t, const real *s
         memset(d_unit, 0, sizeof(real) * n);
         for (int64_t k = 0; k < reads; k++) {
             const int64_t u = l->which[at * reads + k];
-            da[k] -= weight[k] * mean;
+            da[k] = (da[k] - weight[k] * mean) * l->scale[row];
             if (u >= 0) add_scaled(n, da[k] * l->sharpness[0], l->held_k + u * n, d_unit);
         }
         add_scaled(n, -dot(n, q, d_unit), q, d_unit);

@@ -44,8 +44,8 @@ class LearnerOptions:
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
     """Steps between parameter updates (u), at most k_trunc."""
-    explore: Annotated[float, arg(metavar="SCALE")] = 1.0
-    """Gumbel noise added to scores when the k_top are chosen, while learning; 0 is none (credit rule sab)."""
+    explore: Annotated[float, arg(metavar="TEMPERATURE")] = 10.0
+    """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
     trigger: _Text = "clock"
@@ -71,7 +71,7 @@ class OptimizerOptions:
 
     optimizer: _Text = "adam"
     """Rule over the flat parameter vector: adam, rmsprop or sgd."""
-    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: adam 0.004, else 0.001)")] = None
+    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: adam 0.016, else 0.001)")] = None
     """Learning rate, per update."""
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
