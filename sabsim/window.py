@@ -150,7 +150,7 @@ class Window:
         if exploration is None:
             recall = self.sparsifier.forward(a.add_(self.gap))
         else:
-            sharpness = exploration.arrays["sharpness"]
+            sharpness = exploration.sharpness(p.salience.scale(p.value["salience"]))
             noise = exploration.noise(position - self.history)
             recall = self.sparsifier.draw(a.mul_(sharpness).add_(self.gap), noise, sharpness)
         rows = memory.rows(recall.slot).flatten()

@@ -25,7 +25,7 @@ typedef struct {
     int64_t block;
     int64_t k_trunc;
     int64_t budget; /* R */
-    double temperature; /* of recall in the streams that explore */
+    double temperature; /* of recall in the streams that explore, in units of the sharpness */
 
     /* Parameters, their gradients, and the transposed weights in panels (gemm.c). */
     const real *W;         /* (4n, d+n) */
@@ -75,7 +75,6 @@ typedef struct {
     real *noise;     /* (block, B, S); NULL where nothing explores */
     real *exploring; /* (B) */
     real *coin;      /* (B) */
-    real *exploring_sharpness; /* (B) what scores are multiplied by */
 
     /* The macrostate; one spare slot a stream. */
     real *slot_m;          /* (B, S+1, n) */

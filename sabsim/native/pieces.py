@@ -195,8 +195,7 @@ class NativeExploration(Exploration):
     def __init__(self, calls: Calls, **settings: Any) -> None:
         super().__init__(**settings)
         self._calls = calls
-        names = {"sharpness": "exploring_sharpness"}
-        calls.learner.bind(**{names.get(name, name): array for name, array in self.arrays.items()})
+        calls.learner.bind(**self.arrays)
         calls.learner.set(temperature=self.temperature)
 
     def begin(self, done: Tensor) -> None:
