@@ -47,7 +47,7 @@ class NativeBackend(Backend):
 class NativeWindow(Window):
     """The main chain: the step, the signal, the chain's VJP and the keys."""
 
-    def __init__(self, calls: Calls, parameters: Parameters, sparsifier: Sparsifier | None, **sizes: int) -> None:
+    def __init__(self, calls: Calls, parameters: Parameters, sparsifier: Sparsifier | None, **sizes: Any) -> None:
         super().__init__(parameters, sparsifier, **sizes)
         self._calls = calls
         network, d, n = parameters.network, parameters.network.d_in, parameters.network.hidden
