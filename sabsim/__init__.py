@@ -1,6 +1,7 @@
 """sabsim: a streaming learner that learns by Sparse Attentive Backtracking, online and in bounded memory."""
 
 from .credit import BPTT, CREDIT_RULES, SAB, TBPTT, CreditRule, Immediate
+from .encoder import Encoder
 from .errors import ConfigError, NonFiniteError, RunFolderError, SabsimError, StorageError
 from .learner import ReadEvents, StreamingLearner
 from .network import Network
@@ -24,6 +25,7 @@ __all__ = [
     "All",
     "ConfigError",
     "CreditRule",
+    "Encoder",
     "Immediate",
     "Network",
     "NonFiniteError",

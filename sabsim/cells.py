@@ -25,7 +25,10 @@ Place = tuple[Tensor, ...]
 
 
 class Local(NamedTuple):
-    """Local derivatives of some steps: ``joined`` tensors (steps, rows, ...), and views of them for each step."""
+    """Local derivatives of some steps: ``joined`` tensors (steps, rows, ...), and views of them for each step.
+
+    Once the steps are walked back the first of ``joined`` is the credit on what W_x x enters, ``(steps, rows, G n)``.
+    """
 
     joined: Place
     steps: list[Place]
@@ -98,6 +101,10 @@ class Cell(ABC):
     @abstractmethod
     def accumulate(self, g: Views, local: Local, xh: Tensor) -> None:
         """Adds the parameter gradient of all steps walked to ``g``; ``xh`` (steps, rows, d_in+n)."""
+
+    def input_credit(self, p: Views, local: Local, out: Tensor) -> None:
+        """Writes the credit on x of all steps walked to ``out`` (steps, rows, d_in), contiguous."""
+        torch.mm(local.joined[0].flatten(0, 1), p["W"][:, : self.d_in], out=out.view(-1, self.d_in))
 
 
 class LSTM(Cell):

@@ -15,6 +15,7 @@ from torch import Tensor
 from .backend import BackendName, choose_backend
 from .credit import CreditRule
 from .devices import choose_device
+from .encoder import Encoder, Encoding
 from .errors import ConfigError
 from .exploration import Exploration
 from .macrostate import Macrostate
@@ -50,6 +51,7 @@ class StreamingLearner:
         seed: of the initial parameters and of whatever retention draws.
         device: "cpu", "cuda", or "auto" (CUDA if there is one).
         dtype: torch.float32 or torch.float64.
+        encoder: a torch module before the cell, trained with the rest; ``step`` then takes its observations instead of x.
         backend: what computes: "torch", "native" (compiled C; the combinations that it serves are in
             `sabsim.backend`), or "auto", native where it can.
 
@@ -63,6 +65,7 @@ class StreamingLearner:
         credit: CreditRule,
         retention: Retention,
         optimizer: Optimizer,
+        encoder: Encoder | None = None,
         streams: int = 1,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -81,7 +84,17 @@ class StreamingLearner:
         self.streams, self.seed, self.learning = streams, seed, True
         self.device, self.dtype = choose_device(device), dtype
         slots = retention.slots if credit.recalls else 0
-        self._parameters = Parameters(network, recall=credit.recalls, slots=slots, dtype=dtype, device=self.device)
+        self.encoder, raw, module = encoder, None, None
+        if encoder is not None:
+            raw, module = encoder.blank(self.device), encoder.copy(network.d_in, dtype, self.device)
+        self._parameters = Parameters(
+            network,
+            recall=credit.recalls,
+            slots=slots,
+            dtype=dtype,
+            device=self.device,
+            encoder={name: tuple(p.shape) for name, p in module.named_parameters()} if module is not None else None,
+        )
         self._parameters.initialise(seed)
         self._backend = choose_backend(backend, self._parameters, credit)
         self._optim = optimizer.state(self.flat)
@@ -96,6 +109,7 @@ class StreamingLearner:
             history=credit.k_trunc if credit.recalls else credit.k_trunc - credit.block,
             block=credit.block,
             k_trunc=credit.k_trunc,
+            raw=raw,
         )
         self._memory: Macrostate | None = None
         self._replay: Replay | None = None
@@ -111,6 +125,7 @@ class StreamingLearner:
                 width_c=network.hidden if self._parameters.cell.has_c else 0,
                 k_trunc=credit.k_trunc,
                 like=self.flat,
+                raw=raw,
             )
             if credit.replays:
                 self._replay = self._backend.replay(
@@ -120,6 +135,18 @@ class StreamingLearner:
                     k_trunc=credit.k_trunc,
                     negligible=credit.negligible,
                 )
+        self._encoding: Encoding | None = None
+        if encoder is not None and module is not None:
+            self._encoding = Encoding(
+                encoder,
+                module,
+                self._parameters,
+                chain=self.window.rings["observation"][self.window.end - credit.k_trunc : self.window.end],
+                segments=streams * credit.replays,
+            )
+            self.window.input_credit = self._encoding.chain_credit
+            if self._replay is not None:
+                self._replay.encoding = self._encoding
         self._generator = torch.Generator(device=self.device).manual_seed(seed + 1)
         self._position = self.window.history
         self._watch = self._backend.watch(streams, self.device)
@@ -202,7 +229,7 @@ class StreamingLearner:
         rings, last = self.window.rings, self._position - 1
         return ReadEvents(rings["index"][last], rings["weight"][last], rings["stamp"][last])
 
-    # The three calls
+    # The three calls, and two that agents need beside them
 
     @torch.no_grad()
     def reset(self, done: Tensor) -> None:
@@ -218,15 +245,34 @@ class StreamingLearner:
     def step(self, x: Tensor) -> Tensor:
         """One step forward: x ``(streams, d_in)`` -> y ``(streams, d_out)``, valid until the next step. O(slots).
 
+        With an encoder x are observations, ``(streams, *shape)`` of the encoder's type.
         Raises ConfigError: for an input of another shape.
         """
-        if x.shape != (self.streams, self.network.d_in):
-            raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {self.streams, self.network.d_in}")
+        inputs = self._input(x)
         self._advance_if_full()
-        y = self.window.step(self._position, x, self._memory, self._exploration if self.learning else None)
+        if self._encoding is not None:
+            self.window.observe(self._position, x)
+        y = self.window.step(self._position, inputs, self._memory, self._exploration if self.learning else None)
         self._position += 1
         self.clock += 1
         return y
+
+    @torch.no_grad()
+    def peek(self, x: Tensor) -> Tensor:
+        """What ``step(x)`` would return now, without exploration, ``(streams, d_out)``; nothing is changed by it.
+
+        It has today's parameters, and reads the macrostate as it is: at a block's end, before that block's update. Valid
+        until the next call. Raises ConfigError: for an input of another shape.
+        """
+        return self.window.peek(self._position, self._input(x), self._memory)
+
+    def _input(self, x: Tensor) -> Tensor:
+        """x as the cell takes it, ``(streams, d_in)``. Raises ConfigError: for another shape."""
+        if self._encoding is not None:
+            return self._encoding.encode(x)
+        if x.shape != (self.streams, self.network.d_in):
+            raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {self.streams, self.network.d_in}")
+        return x
 
     @torch.no_grad()
     def learn(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:
@@ -241,20 +287,41 @@ class StreamingLearner:
             shape = tuple(dL_dy.shape)
             raise ConfigError(f"dL_dy has shape {shape}: must be (streams, d_out) = {self.streams, self.network.d_out}")
         self.window.take(self._position - 1, dL_dy, loss)
-        if self._position < self.window.history + self.window.block:
+        return self._update_if_full()
+
+    @torch.no_grad()
+    def learn_block(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:
+        """Takes the learning signals of a whole block at its end, for those that are known only then, and updates.
+
+        In place of ``learn`` at each of its steps. Args: ``dL_dy`` (block, streams, d_out), ``loss`` (block, streams), as
+        for ``learn``; returns the same. Raises ConfigError: for a signal of another shape, or within a block.
+        """
+        block = self.window.block
+        if self._position < self.window.end:
+            raise ConfigError(f"learn_block came after {self._position - self.window.history} of a block's {block} steps")
+        if dL_dy.shape != (block, self.streams, self.network.d_out):
+            shape, wanted = tuple(dL_dy.shape), (block, self.streams, self.network.d_out)
+            raise ConfigError(f"dL_dy has shape {shape}: must be (block, streams, d_out) = {wanted}")
+        self.window.take_block(dL_dy, loss)
+        return self._update_if_full()
+
+    # What they are made of
+
+    def _update_if_full(self) -> ReplayEvents | None:
+        if self._position < self.window.end:
             return None
         if not self.learning:
             self._watch.look(self.window, self.clock, self._always)
             return None
         return self._update()
 
-    # What they are made of
-
     def _update(self) -> ReplayEvents | None:
         if self.credit.trigger == "clock":
             self.grad.zero_()
-        self.window.origin = self.clock - self.window.history - self.window.block
+        self.window.origin = self.clock - self.window.end
         events = self.credit.backward(self.window, self._memory, self._replay)
+        if self._encoding is not None:
+            self._encoding.learn()
         if self.credit.trigger == "clock":
             finite = self._step_of_optimizer(self.flat, self.grad, self._optim, None, self._decaying)
         else:
@@ -267,16 +334,19 @@ class StreamingLearner:
 
         The gradient is kept until then.
         """
-        total = events.credit.sum() if events is not None else self.window.rings["loss"][self.window.history :].sum()
+        total = events.credit.sum() if events is not None else self._block_loss()
         due = total > self._typical
         self._typical.lerp_(torch.nan_to_num(total), 1 - TRIGGER_DECAY)
         finite = self._step_of_optimizer(self.flat, self.grad, self._optim, due, self._decaying)
         self.grad.copy_(torch.where(due | ~finite, 0.0, self.grad))
         return finite
 
+    def _block_loss(self) -> Tensor:
+        return self.window.rings["loss"][self.window.history : self.window.end].sum()
+
     def _advance_if_full(self) -> None:
         """Offers the finished block to the macrostate and makes room for the next one."""
-        if self._position < self.window.history + self.window.block:
+        if self._position < self.window.end:
             return
         if self._usual is not None and self.learning:
             self._usual.follow(self.window)
@@ -313,6 +383,7 @@ class StreamingLearner:
             credit=self.credit,
             retention=self.retention,
             optimizer=self.optimizer,
+            encoder=self.encoder,
             streams=self.streams if streams is None else streams,
             seed=seed,
             device=self.device,
@@ -360,6 +431,8 @@ class StreamingLearner:
             rooms["macrostate"] = self._memory.arrays
         if self._usual is not None:
             rooms["usual"] = self._usual.arrays
+        if self._encoding is not None and self._encoding.arrays:
+            rooms["encoder"] = self._encoding.arrays
         if self._exploration is not None:
             rooms["learner"] |= self._exploration.arrays
         return rooms

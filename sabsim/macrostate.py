@@ -4,7 +4,8 @@ A microstate is a *value* m (read by attention) and a *segment* (for local backt
 ``k_trunc`` steps, and those steps' inputs and summaries as constants. Every array has one slot more than the memory
 holds: the spare slot, index ``slots``, takes writes that retention refused, so that shapes never depend on data.
 
-Shapes: B streams, S slots, k = k_trunc, d = d_in, n hidden units. Memory is O(S k (n + d)) per stream and constant.
+Shapes: B streams, S slots, k = k_trunc, d = d_in, n hidden units. Memory is O(S k (n + d)) per stream and constant; with
+an encoder before the cell a segment also has its observations, k times the numbers of one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Offer(NamedTuple):
 
     ``m`` (B, C, n); ``segment`` (B, C, k, d+n): the first entry of a segment is [x ; h] before its first step, the others
     [x_j ; s_{j-1}]; ``c`` (B, C, n or 0) the cell state there; ``length`` (B, C) its steps (the last of the k);
-    ``birth`` (B, C) global step; ``score`` (B, C) float64, -inf where nothing is offered.
+    ``birth`` (B, C) global step; ``score`` (B, C) float64, -inf where nothing is offered; ``observation``
+    (B, C, k, numbers), of the segment's steps, where there is an encoder.
     """
 
     m: Tensor
@@ -31,16 +33,27 @@ class Offer(NamedTuple):
     length: Tensor
     birth: Tensor
     score: Tensor
+    observation: Tensor | None = None
 
 
 class Macrostate:
     """``slots`` microstates for each of ``streams`` streams.
 
-    Args: ``width_c`` is n if the cell has a cell state, else 0; ``like`` gives dtype and device.
+    Args: ``width_c`` is n if the cell has a cell state, else 0; ``like`` gives dtype and device; ``raw`` (numbers,) is an
+    observation, where those of the segments are kept for an encoder.
     """
 
     def __init__(
-        self, *, streams: int, slots: int, d_in: int, hidden: int, width_c: int, k_trunc: int, like: Tensor
+        self,
+        *,
+        streams: int,
+        slots: int,
+        d_in: int,
+        hidden: int,
+        width_c: int,
+        k_trunc: int,
+        like: Tensor,
+        raw: Tensor | None = None,
     ) -> None:
         rows = streams * (slots + 1)
         long: dict[str, Any] = {"dtype": torch.int64, "device": like.device}
@@ -55,6 +68,8 @@ class Macrostate:
             "empty": torch.ones(rows, dtype=torch.bool, device=like.device),
             "refused": torch.zeros((), **long),
         }
+        if raw is not None:
+            self.arrays["observation"] = raw.new_zeros(rows, k_trunc, raw.numel())
         self.base = torch.arange(streams, **long).unsqueeze(1) * (slots + 1)
 
     def _slots(self, name: str) -> Tensor:
@@ -124,9 +139,10 @@ class Macrostate:
         if rows.device.type == "cpu":  # on the CPU copy only what is kept; a captured graph needs fixed shapes
             kept = flags.nonzero().squeeze(1)
             source, rows, flags = source[kept], rows[kept], flags[kept]
-        for name in ("m", "segment", "c", "length", "birth", "score"):
-            values = getattr(offer, name).flatten(0, 1).index_select(0, source)
-            self.arrays["stamp" if name == "birth" else name].index_copy_(0, rows, values)
+        for name in ("m", "segment", "c", "length", "birth", "score", "observation"):
+            if (offered := getattr(offer, name)) is not None:
+                values = offered.flatten(0, 1).index_select(0, source)
+                self.arrays["stamp" if name == "birth" else name].index_copy_(0, rows, values)
         self.arrays["empty"].index_copy_(0, rows, ~flags)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
@@ -68,10 +69,20 @@ class Parameters:
     """All parameters of a network in one flat vector, and their gradient in another, with views by room and name.
 
     ``recall``: whether there is a memory to read (salience parameters and the readout's second half exist).
-    ``slots``: S, for per-slot biases and eq. 5's readout. ``flat`` and ``grad`` have shape ``(size,)``.
+    ``slots``: S, for per-slot biases and eq. 5's readout. ``encoder``: shapes by name of the parameters of a module before
+    the cell, which come last; whoever has the module gives them values. ``flat`` and ``grad`` have shape ``(size,)``.
     """
 
-    def __init__(self, network: Network, *, recall: bool, slots: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Network,
+        *,
+        recall: bool,
+        slots: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        encoder: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
         self.network = network
         self.cell: Cell = CELLS[network.cell](network.d_in, network.hidden)
         self.salience: Salience | None = SALIENCES[network.salience](network.hidden, slots) if recall else None
@@ -80,6 +91,7 @@ class Parameters:
             "cell": self.cell.shapes(),
             "salience": self.salience.shapes() if self.salience else {},
             "readout": {"W": (network.d_out, network.hidden + second), "b": (network.d_out,)},
+            "encoder": dict(encoder or {}),
         }
         size = sum(prod(shape) for room in self.shapes.values() for shape in room.values())
         self.flat = torch.zeros(size, dtype=dtype, device=device)
@@ -116,7 +128,10 @@ class Parameters:
         self.flat.copy_(draft)
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views of ``flat`` under the paper's names: cell.W_x, cell.W_h, salience.*, readout.W_h, readout.W_s or W_a."""
+        """Views of ``flat`` under the paper's names: cell.W_x, cell.W_h, salience.*, readout.W_h, readout.W_s or W_a.
+
+        Those of an encoder are called encoder.* after the module's own names.
+        """
         n, d = self.network.hidden, self.network.d_in
         rooms = self._views(flat)
         names = {"cell.W_x": rooms["cell"]["W"][:, :d], "cell.W_h": rooms["cell"]["W"][:, d:]}
@@ -126,4 +141,5 @@ class Parameters:
         if self.salience:
             second = "readout.W_s" if self.network.readout == "summary" else "readout.W_a"
             names[second] = rooms["readout"]["W"][:, n:]
-        return names | {"readout.b": rooms["readout"]["b"]}
+        names["readout.b"] = rooms["readout"]["b"]
+        return names | {f"encoder.{name}": view for name, view in rooms["encoder"].items()}

@@ -81,4 +81,5 @@ def _offer(window: Window, score: Tensor, k_att: int, clock: int) -> Offer:
         length=(local + 1).clamp(max=k).t(),
         birth=birth.expand(len(age), -1),
         score=score.t(),
+        observation=r["observation"][steps].permute(2, 0, 1, 3) if "observation" in r else None,
     )

@@ -8,10 +8,12 @@ are those of docs/algorithm.md, here in the order in which they are built:
 1. *Block.* Updates come every `update_every` steps. The loss is the sum over the block's steps of <dL_dy, y>.
 2. *Main chain.* The last `k_trunc` steps ending at the block's end are run again from h and c held constant;
    a reset starts the chain anew. Each step starts from the values it had, with the gradient of today's
-   parameters: that matters only where the parameters have changed since, in steps before the block.
+   parameters: that matters only where the parameters have changed since, in steps before the block. The same
+   goes for inputs that an encoder made.
 3. *Twins.* A microstate read in the chain has the value that was stored and the gradient of its twin: its
    segment, the last `min(k_trunc, steps since the reset)` steps up to it, run again from the constant state
-   before the segment with today's parameters, the segment's inputs and summaries being constants. One hop:
+   before the segment with today's parameters, the segment's inputs (with an encoder: its observations) and
+   summaries being constants. One hop:
    the twin's own recalls carry no credit.
 4. *Limit.* Only the `replays` microstates of greatest credit norm per stream and update have their twin
    connected.
@@ -39,6 +41,7 @@ Gradients = dict[str, Tensor]
 class _Moment:
     """One step of one stream as it happened."""
 
+    observation: Tensor  # x itself without an encoder
     x: Tensor  # (d_in,)
     h_before: Tensor  # (n,) state the cell read
     c_before: Tensor  # (n,)
@@ -82,6 +85,7 @@ class ReferenceLearner:
         cell, salience, sparsify, stores, readout: variants, see `Equations`.
         slots: size of the macrostate.
         whole_sequence: recursion without limit; parameters must then stay as they are until `finish`.
+        encoder: what turns the parameters and an observation into x of shape `(d_in,)`; default: observations are x.
         update: called with `(parameters, gradients)` at the end of every block, without gradient tracking;
             may change the parameters in place (online training). Default: parameters stay frozen.
 
@@ -112,6 +116,7 @@ class ReferenceLearner:
         readout: str = "summary",
         slots: int = 0,
         whole_sequence: bool = False,
+        encoder: Callable[[Parameters, Tensor], Tensor] | None = None,
         update: Callable[[Gradients, Gradients], None] | None = None,
     ) -> None:
         self.k_trunc, self.k_att = k_trunc, k_att
@@ -129,6 +134,7 @@ class ReferenceLearner:
         )
         self.parameters = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
         self.replays, self.whole_sequence, self._update = replays, whole_sequence, update
+        self._encoder = encoder
         self.credit: dict[Source, Tensor] = {}
         self.replayed: set[Source] = set()
         self.clock = 0
@@ -148,7 +154,7 @@ class ReferenceLearner:
         """One forward step of every stream.
 
         Args:
-            x: inputs, shape `(streams, d_in)`.
+            x: inputs, shape `(streams, d_in)`; with an encoder observations, one a stream.
             birth: source step held in each slot, shape `(streams, slots)` int, -1 where empty; after any
                 reset. None means that nothing is held.
             temperature: what each stream's scores are divided by, shape `(streams,)`; None means 1.
@@ -172,17 +178,21 @@ class ReferenceLearner:
         return self._outputs.detach()
 
     def _step_stream(
-        self, stream: _Stream, x: Tensor, held: list[tuple[int, int]], temperature: float
+        self, stream: _Stream, observation: Tensor, held: list[tuple[int, int]], temperature: float
     ) -> Tensor:
-        h, c = stream.h, stream.c
+        x, h, c = self._encode(observation), stream.h, stream.c
         if self.whole_sequence and (stream.local + 1) % self.k_trunc == 0:
             h, c = h.detach(), c.detach()  # the released code's grid
         memory = [(slot, stream.moments[i].m) for slot, i in held]
         out = self.equations.step(self.parameters, x, h, c, memory, temperature)
         m = out.h_hat if self.equations.stores == "h_hat" else out.h
-        stream.moments.append(_Moment(x, h, c, stream.first, stream.local, held, out.s, m, temperature))
+        stream.moments.append(_Moment(observation, x, h, c, stream.first, stream.local, held, out.s, m, temperature))
         stream.h, stream.c = out.h, out.c
         return out.y
+
+    def _encode(self, observation: Tensor) -> Tensor:
+        """x of an observation by today's parameters, shape `(d_in,)`."""
+        return observation if self._encoder is None else self._encoder(self.parameters, observation)
 
     def _check_held(self, b: int, stream: _Stream, held: list[tuple[int, int]]) -> None:
         """What is told must be possible: earlier blocks, this sequence, the grid of k_att, no step twice."""
@@ -274,7 +284,8 @@ class ReferenceLearner:
         begin = i + 1 - min(self.k_trunc, moments[i].local + 1)
         h, c = moments[begin].h_before, moments[begin].c_before
         for moment in moments[begin : i + 1]:
-            h_hat, c = cell_step(self.equations.cell, self.parameters, moment.x, h, c)
+            x = self._encode(moment.observation)
+            h_hat, c = cell_step(self.equations.cell, self.parameters, x, h, c)
             h = h_hat + moment.s
         return h_hat
 
@@ -288,8 +299,9 @@ class ReferenceLearner:
                 if moment.first:
                     h, c = moment.h_before, moment.c_before
                 h, c = _with_gradient(moment.h_before, h), _with_gradient(moment.c_before, c)
+                x = _with_gradient(moment.x, self._encode(moment.observation))
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
-                out = self.equations.step(self.parameters, moment.x, h, c, memory, moment.temperature)
+                out = self.equations.step(self.parameters, x, h, c, memory, moment.temperature)
                 h, c = out.h, out.c
                 if position >= len(window) - self.update_every and moment.dL_dy is not None:
                     loss = loss + moment.dL_dy @ out.y

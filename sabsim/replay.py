@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .encoder import Encoding
 from .macrostate import Macrostate
 from .network import Parameters
 from .window import Credits
@@ -40,6 +41,8 @@ class Replay:
 
     Credits below ``negligible`` times the update's greatest are dropped: most moments of most streams have nothing to
     tell the past, and a segment costs k_trunc steps however small the credit it carries.
+
+    ``encoding``: where segments have their inputs from, and their credit goes to, if there is an encoder before the cell.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class Replay:
     ) -> None:
         self.parameters, self.budget, self.k_trunc = parameters, budget, k_trunc
         self.negligible = negligible
+        self.encoding: Encoding | None = None
         rows, like = streams * budget, parameters.flat
         n, d = parameters.network.hidden, parameters.network.d_in
         self.tape = parameters.cell.tape(k_trunc, rows, like)
@@ -80,6 +84,8 @@ class Replay:
         places = cell.places(tape)
         xh, c, h_hat = self.xh[:, :count], self.c[:, :count], self.h_hat[:count]
         xh.copy_(memory.arrays["segment"].index_select(0, rows).transpose(0, 1))
+        if self.encoding is not None:
+            xh[..., :d] = self.encoding.again(memory.arrays["observation"].index_select(0, rows))
         c[0] = memory.arrays["c"].index_select(0, rows)
         start = k - memory.arrays["length"].index_select(0, rows)
         # A segment shorter than k_trunc begins with its sequence: whatever came before is cut off at that step.
@@ -98,3 +104,5 @@ class Replay:
             dh = dh.mul_(keep[t])
             dc = None if dc is None else dc.mul_(keep[t])
         cell.accumulate(p.gradient["cell"], local, xh)
+        if self.encoding is not None:
+            cell.input_credit(value, local, self.encoding.segment_credit(count))

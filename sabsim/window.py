@@ -36,7 +36,11 @@ class Credits(NamedTuple):
 class Window:
     """Ring buffers for ``streams`` streams: ``history`` steps before a block of ``block`` steps, chain of ``k_trunc``.
 
-    ``sparsifier`` None: no recall. Everything is allocated here, once.
+    ``sparsifier`` None: no recall. ``raw`` (numbers,): an observation, where observations are kept for an encoder.
+    Everything is allocated here, once; the rings have one row more than steps, for ``peek`` at a block's end.
+
+    ``input_credit``: where ``backward`` leaves the credit on the chain's inputs, ``(k_trunc, B, d_in)`` and contiguous;
+    None: it is not computed.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Window:
         history: int,
         block: int,
         k_trunc: int,
+        raw: Tensor | None = None,
     ) -> None:
         network = parameters.network
         self.parameters, self.sparsifier = parameters, sparsifier
@@ -56,7 +61,9 @@ class Window:
         self.d_in, self.n, self.slots = network.d_in, network.hidden, slots
         self.stores_h = network.stores == "h"
         self.reads_weights = sparsifier is not None and network.readout == "weights"
-        length, like = history + block, parameters.flat
+        self.end = history + block
+        self.input_credit: Tensor | None = None
+        length, like = self.end + 1, parameters.flat
         width_c = network.hidden if parameters.cell.has_c else 0
         second = parameters.shapes["readout"]["W"][1] - network.hidden
         zeros = like.new_zeros
@@ -86,6 +93,8 @@ class Window:
                 "stamp": torch.full((length, streams, reads), -1, **long),
             }
             self.rings["scale"].fill_(1)
+        if raw is not None:
+            self.rings["observation"] = raw.new_zeros(length, streams, raw.numel())
         # Steps before the first one never happened: no credit may reach them, and the first state is zero.
         self.rings["keep"][: history + 1] = 0
         self.y = zeros(streams, network.d_out)
@@ -136,11 +145,28 @@ class Window:
         self.age.add_(1)
         return self.y
 
+    def peek(self, position: int, x: Tensor, memory: Macrostate | None) -> Tensor:
+        """y (B, d_out) that a step at ``position`` would give, without exploration; the step itself is still to come."""
+        # All that a step writes at its position is written again when it is taken, but for the steps counted.
+        y = self.step(position, x, memory)
+        self.age.sub_(1)
+        return y
+
+    def observe(self, position: int, observation: Tensor) -> None:
+        """Keeps the observations (B, ...) of the step at ``position``."""
+        self._at[position]["observation"].copy_(observation.flatten(1))
+
     def take(self, position: int, signal: Tensor, loss: Tensor | None) -> None:
         """The learning signal (B, d_out) of the step at ``position``; its loss (B,), by default the signal's norm."""
         here = self._at[position]
         here["signal"].copy_(signal)
         here["loss"].copy_(torch.linalg.vector_norm(signal, dim=1) if loss is None else loss)
+
+    def take_block(self, signal: Tensor, loss: Tensor | None) -> None:
+        """The learning signals (block, B, d_out) of the whole block; losses (block, B), by default the signals' norms."""
+        block = slice(self.history, self.end)
+        self.rings["signal"][block] = signal
+        self.rings["loss"][block] = torch.linalg.vector_norm(signal, dim=2) if loss is None else loss
 
     def _recall(self, position: int, h_hat: Tensor, memory: Macrostate, exploration: Exploration | None) -> Tensor:
         p, here = self.parameters, self._at[position]
@@ -183,9 +209,9 @@ class Window:
         Credit runs from the block's end at most ``k_trunc`` steps back, and never across a reset.
         """
         p, r = self.parameters, self.rings
-        end, first = self.history + self.block, self.history + self.block - self.k_trunc
-        signal = r["signal"][self.history :].flatten(0, 1)
-        p.gradient["readout"]["W"].addmm_(signal.t(), r["readout"][self.history :].flatten(0, 1))
+        end, first = self.end, self.end - self.k_trunc
+        signal = r["signal"][self.history : end].flatten(0, 1)
+        p.gradient["readout"]["W"].addmm_(signal.t(), r["readout"][self.history : end].flatten(0, 1))
         p.gradient["readout"]["b"].add_(signal.sum(0))
         d_out = (signal @ p.value["readout"]["W"]).view(self.block, -1, r["readout"].shape[2])
         local = p.cell.prepare(self.tape, r["xh"][first:end], r["c"][first:end], first, end)
@@ -207,6 +233,8 @@ class Window:
             dh = dh.mul_(keep)
             dc = None if dc is None else dc.mul_(keep)
         p.cell.accumulate(p.gradient["cell"], local, r["xh"][first:end])
+        if self.input_credit is not None:
+            p.cell.input_credit(p.value["cell"], local, self.input_credit)
         return None if memory is None else self._credits(first, end, pending[::-1], memory)
 
     def _recall_vjp(self, position: int, dh: Tensor, d_second: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

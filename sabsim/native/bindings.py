@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 _HEADER = (Path(__file__).parent / "learner.h").read_text(encoding="utf-8")
-_FIELD = re.compile(r"^    (?:const )?(int64_t|double|real|uint8_t) (\*?)(\w+);", re.MULTILINE)
+_FIELD = re.compile(r"^    (?:const )?(int64_t|double|real|uint8_t|char) (\*?)(\w+);", re.MULTILINE)
 _PLAIN: dict[str, Any] = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
 _WORD, _PLACE = ctypes.c_int64, ctypes.c_void_p
 _SIGNATURES: dict[str, list[Any]] = {
@@ -19,13 +19,13 @@ _SIGNATURES: dict[str, list[Any]] = {
     "step": [_PLACE, _WORD, _PLACE, _WORD],
     "take": [_PLACE, _WORD, _PLACE, _PLACE],
     "cut": [_PLACE, _WORD, _PLACE],
-    "backward": [_PLACE],
+    "backward": [_PLACE, _PLACE],
     "advance": [_PLACE],
     "look": [_PLACE],
     "follow": [_PLACE, ctypes.c_double],
     "usual_states": [_PLACE],
     "choose": [_PLACE, ctypes.c_double, _PLACE, _PLACE],
-    "replay": [_PLACE, _PLACE, _PLACE, _PLACE],
+    "replay": [_PLACE] * 6,
     "clear": [_PLACE, _PLACE],
     "toss": [_PLACE, _PLACE],
     "offer": [_PLACE, _WORD, _WORD, _WORD, _WORD],
@@ -47,7 +47,8 @@ class Struct:
 
     def __init__(self, name: str, dtype: torch.dtype) -> None:
         self._fields = _fields(name)
-        self._dtypes = {"int64_t": torch.int64, "uint8_t": torch.bool, "double": torch.float64, "real": dtype}
+        self._dtypes = {"int64_t": torch.int64, "double": torch.float64, "real": dtype}
+        self._dtypes |= {"uint8_t": torch.bool, "char": torch.uint8}
         layout = [(field, _PLACE if star else _PLAIN[kind]) for field, (kind, star) in self._fields.items()]
         self._struct: Any = type(name, (ctypes.Structure,), {"_fields_": layout})()
         self.tensors: dict[str, Tensor] = {}

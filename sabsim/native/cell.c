@@ -59,6 +59,13 @@ static void cell_vjp(
     times(rows, n, 4 * n, d_pre, 4 * n, l->W + l->d_in, l->d_in + n, dh, n);
 }
 
+/* Credit on the inputs of `rows` row-steps, (rows, d), from that on their pre-activations. */
+static void cell_input_credit(const Learner *l, int64_t rows, const real *d_pre, real *credit)
+{
+    memset(credit, 0, sizeof(real) * rows * l->d_in);
+    times(rows, l->d_in, 4 * l->n, d_pre, 4 * l->n, l->W, l->d_in + l->n, credit, l->d_in);
+}
+
 /* Adds the cell's gradient of `rows` row-steps. */
 static void cell_accumulate(const Learner *l, int64_t rows, const real *d_pre, const real *xh)
 {

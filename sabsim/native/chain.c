@@ -61,8 +61,9 @@ void sab_cut(const Learner *l, int64_t t, const uint8_t *done)
     }
 }
 
-/* The VJP of the chain for the block's learning signals: adds to the gradient, leaves the microstates' credits. */
-void sab_backward(const Learner *l)
+/* The VJP of the chain for the block's learning signals: adds to the gradient, leaves the microstates' credits, and in
+   `input_credit` (k, B, d), unless it is NULL, that of the inputs. */
+void sab_backward(const Learner *l, real *input_credit)
 {
     const int64_t streams = l->streams, n = l->n, o = l->d_out, wide = l->d_in + n, width = l->slots ? 2 * n : n;
     const int64_t first = l->history + l->block - l->k_trunc, begin = l->history * streams;
@@ -90,6 +91,7 @@ void sab_backward(const Learner *l)
     }
     const int64_t row = first * streams;
     cell_accumulate(l, l->k_trunc * streams, l->d_pre + row * 4 * n, l->xh + row * wide);
+    if (input_credit) cell_input_credit(l, l->k_trunc * streams, l->d_pre + row * 4 * n, input_credit);
     if (l->slots) credit_held(l, first, held);
 }
 
@@ -116,6 +118,8 @@ void sab_advance(const Learner *l)
     shift(l, l->signal, kept, l->d_out);
     shift(l, l->loss, kept, 1);
     shift_integers(l, l->local, 1);
+    const int64_t bytes = l->streams * l->observed;
+    if (bytes) memmove(l->observation, l->observation + l->block * bytes, kept * bytes);
     if (l->slots) {
         shift(l, l->s, kept, n);
         shift(l, l->m, kept, reads * n);

@@ -3,7 +3,7 @@
    The buffers belong to torch tensors that live as long as the learner; nothing is allocated here. sabsim.native.bindings
    reads the fields from this file, so each stands on a line of its own: type, name, and in the comment its shape.
 
-   B streams, n hidden units, d inputs, o outputs, S slots, K reads a step, k = k_trunc, L = history + block, w the width
+   B streams, n hidden units, d inputs, o outputs, S slots, K reads a step, k = k_trunc, L = history + block + 1, w the width
    of the readout's input (n, with recall 2 n), R replays a stream, U = B K k recalls in a chain. `real` is float or double,
    given as -DREAL. */
 
@@ -26,6 +26,8 @@ typedef struct {
     int64_t k_trunc;
     int64_t budget; /* R */
     double temperature; /* of recall in the streams that explore, in units of the sharpness */
+    int64_t observed; /* bytes of an observation; 0: none are kept */
+    double temperature; /* of recall in the streams that explore */
 
     /* Parameters, their gradients, and the transposed weights in panels (gemm.c). */
     const real *W;         /* (4n, d+n) */
@@ -62,6 +64,7 @@ typedef struct {
     real *scale;     /* (L, B) */
     int64_t *index;  /* (L, B, K) */
     int64_t *stamp;  /* (L, B, K) */
+    char *observation; /* (L, B, observed) */
     real *gates;     /* (L, B, 4n) */
     real *tanh_c;    /* (L, B, n) */
     real *d_pre;     /* (L, B, 4n) */
@@ -85,6 +88,7 @@ typedef struct {
     double *slot_score;    /* (B, S+1) */
     uint8_t *slot_empty;   /* (B, S+1) */
     int64_t *slot_refused; /* (1) */
+    char *slot_observation; /* (B, S+1, k, observed) */
 
     /* What the chain's VJP leaves, and its scratch. */
     real *credit;          /* (B, S, n) */

@@ -39,6 +39,8 @@ static void write_slot(const Learner *l, int64_t t, int64_t b, int64_t place, in
         real *to = l->slot_segment + (place * k + j) * wide;
         memcpy(to, l->xh + from * wide, sizeof(real) * wide);
         if (j) memcpy(to + d, l->s + (from - streams) * n, sizeof(real) * n);
+        const int64_t bytes = l->observed;
+        if (bytes) memcpy(l->slot_observation + (place * k + j) * bytes, l->observation + from * bytes, bytes);
     }
     memcpy(l->slot_c + place * n, l->c + (row - (k - 1) * streams) * n, sizeof(real) * n);
     l->slot_length[place] = least(l->local[row] + 1, k);

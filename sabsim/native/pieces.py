@@ -47,7 +47,7 @@ class NativeBackend(Backend):
 class NativeWindow(Window):
     """The main chain: the step, the signal, the chain's VJP and the keys."""
 
-    def __init__(self, calls: Calls, parameters: Parameters, sparsifier: Sparsifier | None, **sizes: int) -> None:
+    def __init__(self, calls: Calls, parameters: Parameters, sparsifier: Sparsifier | None, **sizes: Any) -> None:
         super().__init__(parameters, sparsifier, **sizes)
         self._calls = calls
         network, d, n = parameters.network, parameters.network.d_in, parameters.network.hidden
@@ -70,7 +70,12 @@ class NativeWindow(Window):
             if name in value[room]:
                 calls.learner.bind(**{field: value[room][name], f"d{field}": gradient[room][name]})
         trace = {name: self.trace[name] for name in ("q", "q_norm", "dq") if name in self.trace}
-        calls.learner.bind(**self.rings, **self.tape, **trace, y=self.y, age=self.age)
+        rings = dict(self.rings)
+        if (observation := rings.pop("observation", None)) is not None:
+            raw = observation.view(torch.uint8)  # C copies bytes, of whatever type they are
+            calls.learner.bind(observation=raw)
+            calls.learner.set(observed=raw.shape[2])
+        calls.learner.bind(**rings, **self.tape, **trace, y=self.y, age=self.age)
         width, row_steps, size = self.rings["readout"].shape[2], k * streams, calls.packed_size
         calls.scratch(packed_W=(size(4 * n, d + n),), packed_W_out=(size(o, width),))
         calls.scratch(dy=(self.block, streams, width), dh=(streams, n), dc=(streams, n))
@@ -114,7 +119,8 @@ class NativeWindow(Window):
 
     def backward(self, memory: Macrostate | None) -> Credits | None:
         self._calls.pack()
-        self._calls.backward(self._calls.at)
+        credit = self.input_credit
+        self._calls.backward(self._calls.at, None if credit is None else credit.data_ptr())
         return None if memory is None else self._left
 
     def advance(self) -> None:
@@ -127,7 +133,10 @@ class NativeMacrostate(Macrostate):
     def __init__(self, calls: Calls, **sizes: Any) -> None:
         super().__init__(**sizes)
         self._calls = calls
-        calls.learner.bind(**{f"slot_{name}": array for name, array in self.arrays.items()})
+        arrays = dict(self.arrays)
+        if "observation" in arrays:
+            arrays["observation"] = arrays["observation"].view(torch.uint8)
+        calls.learner.bind(**{f"slot_{name}": array for name, array in arrays.items()})
         calls.scratch(standing=(self.slots,), order=(self.slots,))
 
     def clear(self, done: Tensor) -> None:
@@ -165,7 +174,13 @@ class NativeReplay(Replay):
 
     def backward(self, credits: Credits, slot: Tensor, norm: Tensor, memory: Macrostate) -> Tensor:
         length = torch.empty_like(slot)
-        self._calls.replay(self._calls.at, slot.data_ptr(), norm.data_ptr(), length.data_ptr())
+        at, places = self._calls.at, (slot.data_ptr(), norm.data_ptr(), length.data_ptr())
+        if self.encoding is None:
+            self._calls.replay(at, *places, None, None)
+            return length
+        rows = memory.rows(slot)[norm > 0]  # in the order in which C takes them
+        x = self.encoding.again(memory.arrays["observation"].index_select(0, rows)).contiguous()
+        self._calls.replay(at, *places, x.data_ptr(), self.encoding.segment_credit(len(rows)).data_ptr())
         return length
 
 

@@ -21,8 +21,10 @@ void sab_choose(const Learner *l, double negligible, int64_t *slot, real *norm)
         if (!(norm[i] >= negligible * most)) norm[i] = 0;
 }
 
-/* Adds the gradient of the chosen segments; `length` (B, R): of all of them, replayed or not. */
-void sab_replay(const Learner *l, const int64_t *slot, const real *norm, int64_t *length)
+/* Adds the gradient of the chosen segments; `length` (B, R): of all of them, replayed or not. With an encoder `x`
+   (k, chosen, d) are their inputs and `input_credit`, of the same shape, what these receive; both NULL without one. */
+void sab_replay(
+    const Learner *l, const int64_t *slot, const real *norm, int64_t *length, const real *x, real *input_credit)
 {
     const int64_t n = l->n, d = l->d_in, wide = d + n, k = l->k_trunc, budget = l->budget;
     int64_t rows = 0;
@@ -41,6 +43,7 @@ void sab_replay(const Learner *l, const int64_t *slot, const real *norm, int64_t
         for (int64_t i = 0; i < rows; i++) {
             real *h = xh + i * wide + d;
             memcpy(xh + i * wide, l->slot_segment + (l->rows[i] * k + t) * wide, sizeof(real) * wide);
+            if (x) memcpy(xh + i * wide, x + (t * rows + i) * d, sizeof(real) * d);
             if (!t) continue;
             /* A segment shorter than k_trunc begins with its sequence: whatever came before is cut off at that step. */
             if (t == k - l->slot_length[l->rows[i]]) {
@@ -64,4 +67,5 @@ void sab_replay(const Learner *l, const int64_t *slot, const real *norm, int64_t
         }
     }
     cell_accumulate(l, k * rows, l->seg_d_pre, l->seg_xh);
+    if (input_credit) cell_input_credit(l, k * rows, l->seg_d_pre, input_credit);
 }
