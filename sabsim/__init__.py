@@ -2,6 +2,7 @@
 
 from .credit import BPTT, CREDIT_RULES, SAB, TBPTT, CreditRule, Immediate
 from .errors import ConfigError, NonFiniteError, RunFolderError, SabsimError, StorageError
+from .graph import Block, BlockGraph
 from .learner import ReadEvents, StreamingLearner
 from .network import Network
 from .optim import OPTIMIZERS, SGD, Adam, Optimizer, RMSprop
@@ -22,6 +23,8 @@ __all__ = [
     "TBPTT",
     "Adam",
     "All",
+    "Block",
+    "BlockGraph",
     "ConfigError",
     "CreditRule",
     "Immediate",

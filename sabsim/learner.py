@@ -120,7 +120,7 @@ class StreamingLearner:
                     k_trunc=credit.k_trunc,
                     negligible=credit.negligible,
                 )
-        self._generator = torch.Generator(device=self.device).manual_seed(seed + 1)
+        self.generator = torch.Generator(device=self.device).manual_seed(seed + 1)
         self._position = self.window.history
         self._watch = self._backend.watch(streams, self.device)
         self._always = torch.ones((), dtype=torch.bool, device=self.device)
@@ -202,6 +202,16 @@ class StreamingLearner:
         rings, last = self.window.rings, self._position - 1
         return ReadEvents(rings["index"][last], rings["weight"][last], rings["stamp"][last])
 
+    @property
+    def block_is_empty(self) -> bool:
+        """Whether no step of the block under way was taken yet."""
+        return self._position == self.window.history
+
+    @property
+    def block_is_full(self) -> bool:
+        """Whether its last step was taken: the next ``reset`` or ``step`` offers its states and begins another."""
+        return self._position == self.window.history + self.window.block
+
     # The three calls
 
     @torch.no_grad()
@@ -241,10 +251,10 @@ class StreamingLearner:
             shape = tuple(dL_dy.shape)
             raise ConfigError(f"dL_dy has shape {shape}: must be (streams, d_out) = {self.streams, self.network.d_out}")
         self.window.take(self._position - 1, dL_dy, loss)
-        if self._position < self.window.history + self.window.block:
+        if not self.block_is_full:
             return None
         if not self.learning:
-            self._watch.look(self.window, self.clock, self._always)
+            self._watch.look(self.window, self._always)
             return None
         return self._update()
 
@@ -253,13 +263,12 @@ class StreamingLearner:
     def _update(self) -> ReplayEvents | None:
         if self.credit.trigger == "clock":
             self.grad.zero_()
-        self.window.origin = self.clock - self.window.history - self.window.block
         events = self.credit.backward(self.window, self._memory, self._replay)
         if self.credit.trigger == "clock":
             finite = self._step_of_optimizer(self.flat, self.grad, self._optim, None, self._decaying)
         else:
             finite = self._triggered(events)
-        self._watch.look(self.window, self.clock, finite)
+        self._watch.look(self.window, finite)
         return events
 
     def _triggered(self, events: ReplayEvents | None) -> Tensor:
@@ -276,7 +285,7 @@ class StreamingLearner:
 
     def _advance_if_full(self) -> None:
         """Offers the finished block to the macrostate and makes room for the next one."""
-        if self._position < self.window.history + self.window.block:
+        if not self.block_is_full:
             return
         if self._usual is not None and self.learning:
             self._usual.follow(self.window)
@@ -287,8 +296,7 @@ class StreamingLearner:
                 self.retention,
                 self._backend.place_block,
                 k_att=self.credit.k_att,
-                clock=self.clock,
-                draws=self._generator,
+                draws=self.generator,
                 usual=None if self._usual is None else self._usual.states(self.window),
             )
         self.window.advance()
@@ -298,7 +306,7 @@ class StreamingLearner:
 
     def _draw_noise(self) -> None:
         if self._exploration is not None:
-            self._exploration.draw(self._generator)
+            self._exploration.draw(self.generator)
 
     def check(self) -> None:
         """Raises NonFiniteError if a value met so far was NaN or infinite, ConfigError if ``all`` had to refuse a state."""
@@ -332,7 +340,7 @@ class StreamingLearner:
         state: dict[str, Any] = {"flat": self.flat.clone(), "grad": self.grad.clone()}
         for room, arrays in self._rooms().items():
             state |= {f"{room}.{name}": array.clone() for name, array in arrays.items()}
-        return state | {"generator": self._generator.get_state(), "clock": self.clock, "position": self._position}
+        return state | {"generator": self.generator.get_state(), "clock": self.clock, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what ``state_dict`` returned, exactly.
@@ -348,8 +356,9 @@ class StreamingLearner:
         for room, arrays in self._rooms().items():
             for name, array in arrays.items():
                 array.copy_(state[f"{room}.{name}"])
-        self._generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"].cpu())
         self.clock, self._position = int(state["clock"]), int(state["position"])
+        self.window.origin.fill_(self.clock - self._position)
         self.window.refresh(self._memory)
 
     def _rooms(self) -> dict[str, dict[str, Tensor]]:
