@@ -134,9 +134,7 @@ class BlockGraph:
             warm_up(self._steps, learner.device)
             self._replay, self._events = capture(self._steps, learner.device, learner.generator)
         except RuntimeError as error:
-            self.reason = f"it cannot be captured: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
-            # The one that was to be part of the graph may still believe it is.
-            learner.generator = torch.Generator(device=learner.flat.device)
+            self.reason = f"it cannot be captured: {first_line(error)}"
         finally:
             learner.load_state_dict(before)
 
@@ -164,6 +162,28 @@ def capture(
     graph = torch.cuda.CUDAGraph()
     if generator is not None:
         graph.register_generator_state(generator)
-    with torch.cuda.device(device), torch.cuda.graph(graph):
-        result = call()
+    # The outer stream: a capture that fails does not go back to it by itself.
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+        default = torch.cuda.default_generators[torch.cuda.current_device()]
+        try:
+            with torch.cuda.graph(graph):
+                result = call()
+        except RuntimeError:
+            for each in (default, generator):
+                if each is not None:
+                    _release(each, device)
+            raise
     return graph.replay, result
+
+
+def _release(generator: torch.Generator, device: torch.device) -> None:
+    """Gives a generator a new state with the old seed: after a capture that failed the old one refuses to draw."""
+    fresh = torch.Generator(device=device).manual_seed(generator.initial_seed())
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong first, in one line: the errors after it say only that the capture had failed by then."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
