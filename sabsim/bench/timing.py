@@ -56,12 +56,12 @@ def as_graph(variant: Variant, device: torch.device) -> Variant:
     """The variant as a CUDA graph, if ``device`` has them and it can be captured; its note says so, or why not."""
     if device.type != "cuda" or not variant.graph:
         return variant
+    call, said = variant.call, "a CUDA graph"
     try:
-        warm_up(variant.call, device)
-        call, _ = capture(variant.call, device)
-        said = "a CUDA graph"
+        warm_up(call, device)
+        call, _ = capture(call, device)
     except RuntimeError as error:
-        call, said = variant.call, f"not a CUDA graph: {first_line(error)}"
+        said = f"not a CUDA graph: {first_line(error)}"
     return replace(variant, call=call, note=f"{variant.note}; {said}" if variant.note else said)
 
 
