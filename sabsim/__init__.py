@@ -3,6 +3,7 @@
 from .credit import BPTT, CREDIT_RULES, SAB, TBPTT, CreditRule, Immediate
 from .encoder import Encoder
 from .errors import ConfigError, NonFiniteError, RunFolderError, SabsimError, StorageError
+from .graph import Block, BlockGraph
 from .learner import ReadEvents, StreamingLearner
 from .network import Network
 from .optim import OPTIMIZERS, SGD, Adam, Optimizer, RMSprop
@@ -23,6 +24,8 @@ __all__ = [
     "TBPTT",
     "Adam",
     "All",
+    "Block",
+    "BlockGraph",
     "ConfigError",
     "CreditRule",
     "Encoder",

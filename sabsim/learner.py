@@ -147,7 +147,7 @@ class StreamingLearner:
             self.window.input_credit = self._encoding.chain_credit
             if self._replay is not None:
                 self._replay.encoding = self._encoding
-        self._generator = torch.Generator(device=self.device).manual_seed(seed + 1)
+        self.generator = torch.Generator(device=self.device).manual_seed(seed + 1)
         self._position = self.window.history
         self._watch = self._backend.watch(streams, self.device)
         self._always = torch.ones((), dtype=torch.bool, device=self.device)
@@ -229,6 +229,16 @@ class StreamingLearner:
         rings, last = self.window.rings, self._position - 1
         return ReadEvents(rings["index"][last], rings["weight"][last], rings["stamp"][last])
 
+    @property
+    def block_is_empty(self) -> bool:
+        """Whether no step of the block under way was taken yet."""
+        return self._position == self.window.history
+
+    @property
+    def block_is_full(self) -> bool:
+        """Whether its last step was taken: the next ``reset`` or ``step`` offers its states and begins another."""
+        return self._position == self.window.end
+
     # The three calls, and two that agents need beside them
 
     @torch.no_grad()
@@ -297,7 +307,7 @@ class StreamingLearner:
         for ``learn``; returns the same. Raises ConfigError: for a signal of another shape, or within a block.
         """
         block = self.window.block
-        if self._position < self.window.end:
+        if not self.block_is_full:
             raise ConfigError(f"learn_block came after {self._position - self.window.history} of a block's {block} steps")
         if dL_dy.shape != (block, self.streams, self.network.d_out):
             shape, wanted = tuple(dL_dy.shape), (block, self.streams, self.network.d_out)
@@ -308,17 +318,16 @@ class StreamingLearner:
     # What they are made of
 
     def _update_if_full(self) -> ReplayEvents | None:
-        if self._position < self.window.end:
+        if not self.block_is_full:
             return None
         if not self.learning:
-            self._watch.look(self.window, self.clock, self._always)
+            self._watch.look(self.window, self._always)
             return None
         return self._update()
 
     def _update(self) -> ReplayEvents | None:
         if self.credit.trigger == "clock":
             self.grad.zero_()
-        self.window.origin = self.clock - self.window.end
         events = self.credit.backward(self.window, self._memory, self._replay)
         if self._encoding is not None:
             self._encoding.learn()
@@ -326,7 +335,7 @@ class StreamingLearner:
             finite = self._step_of_optimizer(self.flat, self.grad, self._optim, None, self._decaying)
         else:
             finite = self._triggered(events)
-        self._watch.look(self.window, self.clock, finite)
+        self._watch.look(self.window, finite)
         return events
 
     def _triggered(self, events: ReplayEvents | None) -> Tensor:
@@ -346,7 +355,7 @@ class StreamingLearner:
 
     def _advance_if_full(self) -> None:
         """Offers the finished block to the macrostate and makes room for the next one."""
-        if self._position < self.window.end:
+        if not self.block_is_full:
             return
         if self._usual is not None and self.learning:
             self._usual.follow(self.window)
@@ -357,8 +366,7 @@ class StreamingLearner:
                 self.retention,
                 self._backend.place_block,
                 k_att=self.credit.k_att,
-                clock=self.clock,
-                draws=self._generator,
+                draws=self.generator,
                 usual=None if self._usual is None else self._usual.states(self.window),
             )
         self.window.advance()
@@ -368,7 +376,7 @@ class StreamingLearner:
 
     def _draw_noise(self) -> None:
         if self._exploration is not None:
-            self._exploration.draw(self._generator)
+            self._exploration.draw(self.generator)
 
     def check(self) -> None:
         """Raises NonFiniteError if a value met so far was NaN or infinite, ConfigError if ``all`` had to refuse a state."""
@@ -403,7 +411,7 @@ class StreamingLearner:
         state: dict[str, Any] = {"flat": self.flat.clone(), "grad": self.grad.clone()}
         for room, arrays in self._rooms().items():
             state |= {f"{room}.{name}": array.clone() for name, array in arrays.items()}
-        return state | {"generator": self._generator.get_state(), "clock": self.clock, "position": self._position}
+        return state | {"generator": self.generator.get_state(), "clock": self.clock, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what ``state_dict`` returned, exactly.
@@ -419,8 +427,9 @@ class StreamingLearner:
         for room, arrays in self._rooms().items():
             for name, array in arrays.items():
                 array.copy_(state[f"{room}.{name}"])
-        self._generator.set_state(state["generator"].cpu())
+        self.generator.set_state(state["generator"].cpu())
         self.clock, self._position = int(state["clock"]), int(state["position"])
+        self.window.origin.fill_(self.clock - self._position)
         self.window.refresh(self._memory)
 
     def _rooms(self) -> dict[str, dict[str, Tensor]]:

@@ -105,16 +105,16 @@ class Macrostate:
         self._slots("empty").logical_or_(done.unsqueeze(1))
         self._slots("score").masked_fill_(done.unsqueeze(1), -torch.inf)
 
-    def accrue(self, weight: Tensor, young_after: int) -> None:
-        """Adds recall weights (B, S) to the scores of microstates born after global step ``young_after``."""
+    def accrue(self, weight: Tensor, young_after: Tensor) -> None:
+        """Adds recall weights (B, S) to the scores of microstates born after global step ``young_after``, 0-d int64."""
         young = (self._slots("stamp") > young_after) & self.occupied
         self._slots("score").add_(torch.where(young, weight.double(), 0.0))
 
-    def offer(self, offer: Offer, retention: Retention, now: int, k_att: int) -> None:
+    def offer(self, offer: Offer, retention: Retention, now: Tensor, k_att: int) -> None:
         """Merges the offered microstates: the ``slots`` of highest score stay, the newest ``protect`` are safe.
 
         Slots by rising score meet offers by falling score, and each pair is exchanged where the offer is higher; this
-        leaves exactly the best of both. Of equal scores the newest goes. ``now`` is the block's last global step.
+        leaves exactly the best of both. Of equal scores the newest goes. ``now``, 0-d int64: the block's last step.
         """
         safe_after = now - retention.protected * k_att
         old = torch.where(self.occupied, self._shield("stamp", safe_after), -torch.inf)
@@ -130,7 +130,7 @@ class Macrostate:
         self.arrays["refused"].add_(torch.isfinite(offer.score).sum() - accept.sum())
         self._write(offer, order, torch.where(accept, target, self.slots), accept)
 
-    def _shield(self, name: str, safe_after: int) -> Tensor:
+    def _shield(self, name: str, safe_after: Tensor) -> Tensor:
         return torch.where(self._slots(name) > safe_after, torch.inf, self._slots("score"))
 
     def _write(self, offer: Offer, order: Tensor, target: Tensor, accept: Tensor) -> None:

@@ -11,7 +11,7 @@ from .macrostate import Macrostate, Offer
 from .retention import Retention, States
 from .window import Window
 
-Place = Callable[[Window, Macrostate, Retention, Tensor, int, int], None]
+Place = Callable[[Window, Macrostate, Retention, Tensor, int], None]
 """What writes the best of a scored block into memory: see ``place_block``; a backend may bring its own."""
 
 
@@ -22,36 +22,32 @@ def offer_block(
     place: Place,
     *,
     k_att: int,
-    clock: int,
     draws: torch.Generator,
     usual: Tensor | None = None,
 ) -> None:
-    """Offers the states of the block that ends before global step ``clock``; retention decides which stay.
+    """Offers the states of the finished block; retention decides which stay.
 
     ``draws``: where retention's random keys come from. ``usual``: see ``States``.
     """
     if retention.accrues:
-        memory.accrue(_recalled(window), clock - 1 - retention.protected * k_att - window.block)
-    score = _score(window, retention, clock=clock, draws=draws, usual=usual)
-    place(window, memory, retention, score, k_att, clock)
+        before = window.origin + (window.history - 1)
+        memory.accrue(_recalled(window), before - retention.protected * k_att)
+    score = _score(window, retention, draws=draws, usual=usual)
+    place(window, memory, retention, score, k_att)
 
 
-def place_block(
-    window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int, clock: int
-) -> None:
+def place_block(window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int) -> None:
     """Offers the block's states with their ``score`` (block, B) to the macrostate."""
-    memory.offer(_offer(window, score, k_att, clock), retention, clock - 1, k_att)
+    births = window.births
+    memory.offer(_offer(window, score, births, k_att), retention, births[-1], k_att)
 
 
-def _score(
-    window: Window, retention: Retention, *, clock: int, draws: torch.Generator, usual: Tensor | None
-) -> Tensor:
+def _score(window: Window, retention: Retention, *, draws: torch.Generator, usual: Tensor | None) -> Tensor:
     """Retention's scores of the states of the block, ``(block, B)`` float64."""
     r, first, end = window.rings, window.history, window.history + window.block
     h_hat, local = r["h_hat"][first:end], r["local"][first:end]
-    birth = torch.arange(clock - window.block, clock, device=local.device)
     previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
-    return retention.score(States(h_hat, previous, r["loss"][first:end], birth, draws, usual))
+    return retention.score(States(h_hat, previous, r["loss"][first:end], window.births, draws, usual))
 
 
 def _recalled(window: Window) -> Tensor:
@@ -62,10 +58,9 @@ def _recalled(window: Window) -> Tensor:
     return sums.scatter_add_(1, index, torch.where(stamp >= 0, weight, 0.0))
 
 
-def _offer(window: Window, score: Tensor, k_att: int, clock: int) -> Offer:
+def _offer(window: Window, score: Tensor, births: Tensor, k_att: int) -> Offer:
     r, first, end, k = window.rings, window.history, window.history + window.block, window.k_trunc
     h_hat, local, age = r["h_hat"][first:end], r["local"][first:end], window.age
-    birth = torch.arange(clock - window.block, clock, device=age.device)
     # Offered are the states of the sequence each stream is in now, at every k_att-th of its steps.
     before_end = torch.arange(window.block - 1, -1, -1, device=age.device).unsqueeze(1)
     current = (local + before_end == age - 1) & (age > 0)
@@ -79,7 +74,7 @@ def _offer(window: Window, score: Tensor, k_att: int, clock: int) -> Offer:
         segment=segment.permute(2, 0, 1, 3),
         c=r["c"][steps[:, 0]].transpose(0, 1),
         length=(local + 1).clamp(max=k).t(),
-        birth=birth.expand(len(age), -1),
+        birth=births.expand(len(age), -1),
         score=score.t(),
         observation=r["observation"][steps].permute(2, 0, 1, 3) if "observation" in r else None,
     )

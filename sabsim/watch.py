@@ -15,21 +15,22 @@ WATCHED = ("input x", "learning signal dL/dy", "hidden state h")
 class Watch:
     """Remembers in ``fault``, a 0-d int64 tensor, the first place where something was not finite.
 
-    -1: nothing yet. From 0 up: (step, watched tensor, stream) as one number. Below -1: -2 - clock, a gradient whose sum
-    over streams was not finite although every watched tensor was.
+    -1: nothing yet. From 0 up: (step, watched tensor, stream) as one number. Below -1: -2 less the global step after the
+    block, a gradient whose sum over streams was not finite although every watched tensor was.
     """
 
     def __init__(self, streams: int, device: torch.device) -> None:
         self.streams = streams
         self.fault = torch.full((), -1, dtype=torch.int64, device=device)
 
-    def look(self, window: Window, clock: int, finite_gradient: Tensor) -> None:
-        """Looks at the block that ends before global step ``clock``."""
+    def look(self, window: Window, finite_gradient: Tensor) -> None:
+        """Looks at the finished block."""
         r, block = window.rings, slice(window.history, window.history + window.block)
         sums = (r["xh"][block, :, : window.d_in].sum(2), r["signal"][block].sum(2), r["h_hat"][block].sum(2))
         good = torch.isfinite(torch.stack(sums, dim=1)).flatten()
-        place = (clock - window.block) * len(WATCHED) * self.streams + (~good).to(torch.uint8).argmax()
-        place = torch.where(good.all(), torch.where(finite_gradient, -1, -2 - clock), place)
+        begun = window.origin + window.history
+        place = begun * (len(WATCHED) * self.streams) + (~good).to(torch.uint8).argmax()
+        place = torch.where(good.all(), torch.where(finite_gradient, -1, -2 - window.block - begun), place)
         self.fault.copy_(torch.where(self.fault == -1, place, self.fault))
 
     def check(self) -> None:

@@ -103,7 +103,9 @@ class Window:
         self.keys = self.gap = zeros(())
         self._readout_t = parameters.value["readout"]["W"].t()
         self._at = [self._views(position) for position in range(length + 1)]
-        self.origin = 0  # global step of ring position 0, set by the learner before each backward pass
+        # Global step of ring position 0. On the device, since a captured graph would hold a number of the host for ever.
+        self.origin = torch.full((), -history, dtype=torch.int64, device=like.device)
+        self._block_positions = torch.arange(history, self.end, device=like.device)
 
     def _views(self, position: int) -> dict[str, Tensor]:
         """The rings' rows at one position, and parts of them: made once, since a view costs as much as an operation."""
@@ -114,6 +116,11 @@ class Window:
         if "m" in at:
             at |= {"m_flat": at["m"].view(-1, self.n), "s_row": at["s"].unsqueeze(1), "stamp_flat": at["stamp"].view(-1)}
         return at
+
+    @property
+    def births(self) -> Tensor:
+        """Global steps of the block, ``(block,)`` int64."""
+        return self._block_positions + self.origin
 
     def refresh(self, memory: Macrostate | None) -> None:
         """Before a block: the memory's keys, and ``gap`` (B, S), 0 where a slot can be read, ``EMPTY`` elsewhere."""
@@ -289,3 +296,4 @@ class Window:
         self.rings["keep"][kept:] = 1
         self.rings["signal"][kept:] = 0
         self.rings["loss"][kept:] = 0
+        self.origin.add_(self.block)

@@ -14,6 +14,8 @@ import pytest
 import torch
 from rich.console import Console
 
+import sabsim.bench.timing
+import sabsim.graph
 from sabsim import SAB, Adam, ConfigError, Network, Novelty, StreamingLearner
 from sabsim.bench import Backends, Settings, find_backends, measure_row, parts
 from sabsim.bench.agent import ACTIONS, ENTROPY_WEIGHT, VALUE_WEIGHT, signal_of
@@ -39,7 +41,8 @@ from sabsim.bench.literal import LiteralSAB, graph_bytes, microstates_scored
 from sabsim.bench.plots import draw, file_names
 from sabsim.bench.recording import Recording
 from sabsim.bench.report import as_json, as_markdown, as_table, duration
-from sabsim.bench.timing import Timer, cpu_clock
+from sabsim.bench.scale import cross_entropy
+from sabsim.bench.timing import Timer, as_graph, cpu_clock
 from sabsim.network import Parameters
 from sabsim.window import Credits
 
@@ -157,6 +160,32 @@ def test_the_cpu_clock_counts_calls() -> None:
     seen: list[int] = []
     assert cpu_clock(lambda: seen.append(1), 5) >= 0
     assert len(seen) == 5
+
+
+def test_what_can_be_is_captured_on_a_gpu_and_the_note_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, warmed, replayed = torch.device("cuda"), list[object](), list[str]()
+
+    def capture(call: Callable[[], object], device: torch.device) -> tuple[Callable[[], None], object]:
+        if call() == "b":
+            try:
+                raise RuntimeError("b waits\nfor the device")
+            except RuntimeError:
+                raise RuntimeError("the capture had failed")  # noqa: B904  as torch does
+        return lambda: replayed.append("again"), None
+
+    monkeypatch.setattr(sabsim.bench.timing, "warm_up", lambda call, device: warmed.append(call()))
+    monkeypatch.setattr(sabsim.bench.timing, "capture", capture)
+    a, b = (Variant(name=name, call=lambda name=name: name, units=1, graph=True, note="n") for name in "ab")
+    other = Variant(name="c", call=lambda: "c", units=1)
+    assert [as_graph(variant, CPU) for variant in (a, b, other)] == [a, b, other]
+    assert as_graph(other, gpu) == other
+    assert not warmed
+    captured, refused = as_graph(a, gpu), as_graph(b, gpu)
+    assert (captured.note, refused.note) == ("n; a CUDA graph", "n; not a CUDA graph: b waits")
+    assert warmed == ["a", "b"]
+    captured.call()
+    assert replayed == ["again"]
+    assert refused.call() == "b"
 
 
 # Rows
@@ -319,6 +348,35 @@ def test_a_recording_is_one_period() -> None:
     recording.play(learner)
     assert learner.clock == 24
     assert 0 < recording.replayed(learner) <= learner.credit.replays
+
+
+def test_a_recording_played_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def capture(*ignored: Any) -> Any:
+        raise RuntimeError("no device here")
+
+    monkeypatch.setattr(sabsim.graph, "warm_up", lambda call, device: None)
+    monkeypatch.setattr(sabsim.graph, "capture", capture)
+    recording = Recording(5, 3, seed=1, device=CPU)  # 25 steps, 5 blocks
+    plain, played = (make_learner("torch", Network(d_in=10, d_out=9, hidden=8), streams=3, device=CPU) for _ in range(2))
+    played.device = torch.device("cuda")
+    call, note = recording.player(played)
+    played.device = CPU
+    assert note == "not a CUDA graph: it cannot be captured: no device here"
+    for _ in range(2):
+        recording.play(plain)
+        call()
+    assert int(plain.updates) == 10
+    assert torch.equal(plain.flat, played.flat)
+    assert recording.player(plain)[1] == ""
+
+
+def test_the_signal_of_many_streams_is_the_gradient_of_the_cross_entropy() -> None:
+    y, target = torch.randn(3, 7, dtype=torch.float64, requires_grad=True), torch.tensor([0, 6, 2])
+    wanted = torch.nn.functional.cross_entropy(y, target)
+    dL_dy, loss = cross_entropy(y.detach(), target, streams=3)
+    torch.testing.assert_close(loss.mean(), wanted.detach())
+    (gradient,) = torch.autograd.grad(wanted, y)
+    torch.testing.assert_close(5 * dL_dy, gradient)
 
 
 def test_operations_are_counted() -> None:

@@ -4,7 +4,7 @@ import inspect
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from sabsim import SAB, SGD, TBPTT, Adam, CreditRule, Immediate, Network, StreamingLearner
+import sabsim.learner
+from sabsim import SAB, SGD, TBPTT, Adam, BlockGraph, CreditRule, Immediate, Network, StreamingLearner
 from sabsim.macrostate import Macrostate
 from sabsim.replay import Replay
 from sabsim.retention import Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
@@ -99,6 +101,18 @@ def drive(learner: StreamingLearner, steps: int) -> Iterator[Tensor]:
         yield y
 
 
+def play(learner: StreamingLearner, steps: int) -> None:
+    """What ``drive`` does, as a block graph."""
+    block, like = learner.credit.block, learner.flat
+    graph = BlockGraph(learner, lambda y, target: (target, target.norm(dim=1)), target=like.new_zeros(STREAMS, D_OUT))
+    t = torch.arange(steps)
+    begins = torch.stack([t % 13 == 6, t % 17 == 9, t < 0], dim=1)
+    x = torch.stack([draw(i, STREAMS, D_IN) for i in range(steps)])
+    signal = torch.stack([draw(i + 5000, STREAMS, D_OUT) * (i % 5 > 1) for i in range(steps)])
+    for first in range(0, steps, block):
+        graph.play(*(part[first : first + block].to(like.device) for part in (x, begins, signal)))
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_fixed_shapes_and_the_shortcut_agree(case: Case, fixed_shapes: Callable[[], None]) -> None:
     """Outputs, gradient and memory of both branches, in every step of an online run."""
@@ -169,6 +183,128 @@ def test_nothing_waits_for_the_host(case: Case, fixed_shapes: Callable[[], None]
     assert recorders[0].shapes == recorders[1].shapes
 
 
+# A block as a graph would hold it
+
+
+def squared_error(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    return y - target, (y - target).square().sum(1)
+
+
+def waiting(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """A planted mistake."""
+    dL_dy, loss = squared_error(y, target)
+    return dL_dy / max(1.0, float(loss.mean())), loss
+
+
+def choosing(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Another: how many are chosen depends on the data."""
+    dL_dy, loss = squared_error(y, target)
+    return dL_dy, loss - loss[loss > 0].sum()
+
+
+def from_the_host(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """And a third: a number that is made on the host and copied for every block."""
+    dL_dy, loss = squared_error(y, target)
+    return dL_dy, loss + torch.tensor(1.0).to(loss.device)
+
+
+def graph_of(learner: StreamingLearner, signal: Any = squared_error) -> BlockGraph:
+    return BlockGraph(learner, signal, target=torch.zeros(STREAMS, D_OUT))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_block_does_the_same_whatever_the_data(case: Case, fixed_shapes: Callable[[], None]) -> None:
+    """No operation waits, and every block is the same operations on the same shapes."""
+    fixed_shapes()
+    learner = case.learner()
+    graph = graph_of(learner)
+    graph.play(graph.x, graph.begins, graph.target)
+    shapes = []
+    for block in range(4):
+        graph.x.copy_(draw(block, *graph.x.shape) * block)
+        graph.begins.copy_(draw(block + 50, *graph.begins.shape) > block - 1)
+        with Recorder() as seen:
+            graph.play(graph.x, graph.begins, graph.target)
+        assert not seen.waits
+        shapes.append(seen.shapes)
+    assert all(each == shapes[0] for each in shapes)
+    learner.check()
+
+
+@pytest.mark.parametrize("mistake", [waiting, choosing])
+def test_a_planted_wait_is_seen(mistake: Any, fixed_shapes: Callable[[], None]) -> None:
+    fixed_shapes()
+    graph = graph_of(CASES[0].learner(), mistake)
+    with Recorder() as seen:
+        graph.play(graph.x, graph.begins, graph.target)
+    assert seen.waits
+
+
+class HostGenerator(torch.Generator):
+    """Where there is no device there is no generator for it either."""
+
+    def __new__(cls, device: Any = None) -> "HostGenerator":
+        return super().__new__(cls)
+
+
+class NoDevice(TorchDispatchMode):
+    """Stands for a device: meta tensors have shapes and types only, so that nothing can depend on a value.
+
+    Notes the operations that touch two devices; draws nothing. A wait for a value raises RuntimeError or its subclass
+    NotImplementedError.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mixed: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if kwargs.get("generator") is not None:
+            kwargs["generator"] = None
+            if func.overloadpacket.__name__.endswith("_"):
+                return args[0]
+        out = func(*args, **kwargs)
+        devices = {each.device for each in tree_leaves((args, kwargs, out)) if isinstance(each, Tensor)}
+        if len(devices) > 1:
+            self.mixed.append(str(func))
+        return out
+
+
+@pytest.fixture
+def no_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[NoDevice]:
+    monkeypatch.setattr(sabsim.learner, "choose_device", torch.device)
+    monkeypatch.setattr(torch, "Generator", HostGenerator)
+    with NoDevice() as mode:
+        yield mode
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_block_needs_no_value_and_one_device(case: Case, no_device: NoDevice) -> None:
+    """Not one operation of a block reads a value, has a shape that depends on one, or takes anything from the host."""
+    learner = case.learner(device="meta")
+    assert (learner.backend, learner.flat.device.type) == ("torch", "meta")
+    graph = graph_of(learner)
+    no_device.mixed.clear()  # the parameters were drawn on the host
+    for _ in range(3):
+        graph.play(graph.x, graph.begins, graph.target)
+    assert not no_device.mixed
+    assert learner.clock == 3 * case.credit.block
+
+
+@pytest.mark.parametrize("mistake", [waiting, choosing, from_the_host])
+def test_a_planted_mistake_is_seen_without_values(mistake: Any, no_device: NoDevice) -> None:
+    graph = graph_of(CASES[0].learner(device="meta"), mistake)
+    no_device.mixed.clear()
+    refused = True
+    with suppress(RuntimeError):
+        graph.play(graph.x, graph.begins, graph.target)
+        refused = False
+    assert refused or no_device.mixed
+
+
 # On a CUDA device
 
 
@@ -202,10 +338,13 @@ AGREE = [
 ]
 
 
-def after_100_updates(case: Case, **keywords: Any) -> StreamingLearner:
+def after_100_updates(case: Case, *, graph: bool = False, **keywords: Any) -> StreamingLearner:
     learner = case.learner(lr=0.1, **keywords)
-    for _ in drive(learner, 200):
-        pass
+    if graph:
+        play(learner, 200)
+    else:
+        for _ in drive(learner, 200):
+            pass
     learner.check()
     assert learner.updates == 100
     return learner
@@ -226,10 +365,17 @@ def test_single_and_double_precision_agree(case: Case) -> None:
     assert gap(after_100_updates(case, dtype=torch.float64), after_100_updates(case, dtype=torch.float32)) < 1e-4
 
 
+@pytest.mark.parametrize("case", AGREE, ids=str)
+def test_played_as_blocks_the_parameters_are_the_same(case: Case) -> None:
+    by_hand, played = (after_100_updates(case, graph=graph) for graph in (False, True))
+    assert torch.equal(by_hand.flat, played.flat)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-10)], ids=str)
 @pytest.mark.parametrize("case", [pytest.param(case, marks=cuda, id=str(case)) for case in AGREE])
-def test_cuda_agrees_with_the_cpu(case: Case, dtype: torch.dtype, tolerance: float) -> None:
-    cpu, gpu = (after_100_updates(case, dtype=dtype, device=device) for device in ("cpu", "cuda"))
+@pytest.mark.parametrize("graph", [False, True], ids=["one-by-one", "graph"])
+def test_cuda_agrees_with_the_cpu(case: Case, dtype: torch.dtype, tolerance: float, graph: bool) -> None:
+    cpu, gpu = (after_100_updates(case, dtype=dtype, device=device, graph=graph) for device in ("cpu", "cuda"))
     assert gpu.flat.device.type == "cuda"
     assert gap(cpu, gpu) < tolerance
 

@@ -44,7 +44,8 @@ class Variant:
     """One way to do the work of a case.
 
     ``call`` does ``units`` of the case's unit, in ``flops`` floating-point operations of matrix products (0: none worth
-    counting). ``note`` says what a reader must know to compare fairly.
+    counting). ``note`` says what a reader must know to compare fairly. ``graph``: whether ``call`` always gives a GPU the
+    same work, so that it can be captured.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Variant:
     units: float
     flops: float = 0.0
     note: str = ""
+    graph: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

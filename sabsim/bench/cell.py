@@ -34,7 +34,7 @@ def cases(settings: Settings) -> list[Plan]:
         Plan(f"{rows} rows, n = {n}, k_trunc = {steps}", partial(_measure, settings, rows, n, steps))
         for n in settings.pick((64, 128, 256), (64,))
         for steps in settings.pick((5, 10), (5,))
-        for rows in settings.pick((1, 20, 160, 800), (1, 20))
+        for rows in settings.pick((1, 20, 160, 800), (1, 20), on_gpu=(8_192,))
     ]
 
 
@@ -44,8 +44,10 @@ def _measure(settings: Settings, rows: int, n: int, steps: int, timer: Timer) ->
     products = lstm_products(rows, steps, n, D_IN)
     variants = [
         gemm(products, units=units, device=device, note="an LSTM's, forward and back"),
-        Variant(name=FUSED, call=FusedLSTM(rows, steps, n, D_IN, device), units=units, flops=total(products)),
-        Variant(name=EAGER, call=EagerLSTM(rows, steps, n, D_IN, device), units=units, flops=total(products)),
+        *(
+            Variant(name=name, call=peer(rows, steps, n, D_IN, device), units=units, flops=total(products), graph=True)
+            for name, peer in ((FUSED, FusedLSTM), (EAGER, EagerLSTM))
+        ),
         _explicit(rows, steps, n, device, products),
         _tied(rows, steps, n, device, products),
     ]
@@ -60,7 +62,8 @@ def _measure(settings: Settings, rows: int, n: int, steps: int, timer: Timer) ->
                 refused[name] = str(error)
                 continue
             work = total([*chain, *(products if replays else ())])
-            variants.append(Variant(name=name, call=call, units=units, flops=work, note="optimiser: plain SGD"))
+            note = "optimiser: plain SGD"
+            variants.append(Variant(name=name, call=call, units=units, flops=work, note=note, graph=True))
     sizes = {"rows": rows, "n": n, "k_trunc": steps}
     result = timer.compare(Case(parameters=sizes, unit="row-step", base=FUSED, variants=variants, refused=refused))
     for backend in settings.backends.names:
@@ -96,7 +99,7 @@ def _explicit(rows: int, steps: int, n: int, device: torch.device, products: lis
             dc = carried
         cell.accumulate(gradient, local, xh[:steps])
 
-    return Variant(name=ours(PLAIN, CELL), call=call, units=rows * steps, flops=total(products))
+    return Variant(name=ours(PLAIN, CELL), call=call, units=rows * steps, flops=total(products), graph=True)
 
 
 def _tied(rows: int, steps: int, n: int, device: torch.device, products: list[Product]) -> Variant:
@@ -112,6 +115,7 @@ def _tied(rows: int, steps: int, n: int, device: torch.device, products: list[Pr
         units=rows * steps,
         flops=total(products),
         note="the gather of the segments not included; works out W_h s beside W_h h, which ours adds first",
+        graph=True,
     )
 
 

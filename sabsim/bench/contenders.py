@@ -55,7 +55,7 @@ class Contender:
             learner = make_learner(
                 self.backend, network, credit=credit, streams=self.streams, seed=self.seed, device=device
             )
-            return lambda: recording.play(learner)
+            return recording.player(learner)[0]
         if self.kind == "fused":
             fused = LSTMLearner(d, self.n, d_out, window=None, device=device)
             return lambda: fused.learn(recording.x, recording.target)

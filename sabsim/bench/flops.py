@@ -85,4 +85,4 @@ def gemm(products: Sequence[Product], *, units: float, device: torch.device, not
             for _ in range(count):
                 torch.mm(left, right, out=out)
 
-    return Variant(name=GEMM, call=call, units=units, flops=total(products), note=note)
+    return Variant(name=GEMM, call=call, units=units, flops=total(products), note=note, graph=True)

@@ -94,7 +94,8 @@ class LSTMLearner:
         self._lstm, self._readout = nn.LSTM(d, n, device=device), nn.Linear(n, d_out, device=device)
         self._window, self._n = window, n
         self._parameters = [*self._lstm.parameters(), *self._readout.parameters()]
-        self._adam = torch.optim.Adam(self._parameters, lr=1e-3, amsgrad=True, fused=True)
+        on_gpu = device.type == "cuda"
+        self._adam = torch.optim.Adam(self._parameters, lr=1e-3, amsgrad=True, fused=True, capturable=on_gpu)
 
     def learn(self, x: Tensor, target: Tensor) -> None:
         """One sequence of all streams: x (steps, streams, d), target (steps, streams) classes."""

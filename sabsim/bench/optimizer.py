@@ -41,16 +41,17 @@ def _measure(settings: Settings, n: int, timer: Timer) -> CaseResult:
         name = ours(backend, "Adam on the flat vector")
         try:
             learner = make_learner(backend, network, seed=settings.seed, device=settings.device)
-            variants.append(Variant(name=name, call=parts.optimise(learner), units=1))
+            variants.append(Variant(name=name, call=parts.optimise(learner), units=1, graph=True))
         except SabsimError as error:
             refused[name] = str(error)
     for name, way in _WAYS.items():
         call = _torch_adam(shapes, way, clip=True)
-        variants.append(Variant(name=name, call=call, units=1, note=f"{len(shapes)} tensors"))
+        variants.append(Variant(name=name, call=call, units=1, note=f"{len(shapes)} tensors", graph=True))
     flat = [torch.empty(count, device=settings.device)]
-    variants.append(Variant(name=f"{FUSED}, one tensor", call=_torch_adam(flat, {"fused": True}, clip=True), units=1))
-    alone = _torch_adam(flat, {"fused": True}, clip=False)
-    variants.append(Variant(name=f"{FUSED}, one tensor, no clip", call=alone, units=1, note="less work than the others"))
+    one = _torch_adam(flat, {"fused": True}, clip=True)
+    variants.append(Variant(name=f"{FUSED}, one tensor", call=one, units=1, graph=True))
+    alone, note = _torch_adam(flat, {"fused": True}, clip=False), "less work than the others"
+    variants.append(Variant(name=f"{FUSED}, one tensor, no clip", call=alone, units=1, note=note, graph=True))
     sizes = {"n": n, "parameters": count, "tensors": len(shapes)}
     return timer.compare(Case(parameters=sizes, unit="update", base=FUSED, variants=variants, refused=refused))
 
@@ -62,7 +63,13 @@ def _torch_adam(like: Sequence[torch.Tensor], way: dict[str, Any], *, clip: bool
         tensor.grad = torch.full_like(tensor, 1e-3)
     settings = Adam()
     adam = torch.optim.Adam(
-        tensors, lr=settings.lr, betas=(settings.beta_1, settings.beta_2), eps=settings.eps, amsgrad=settings.amsgrad, **way
+        tensors,
+        lr=settings.lr,
+        betas=(settings.beta_1, settings.beta_2),
+        eps=settings.eps,
+        amsgrad=settings.amsgrad,
+        capturable=tensors[0].is_cuda,
+        **way,
     )
 
     def call() -> None:

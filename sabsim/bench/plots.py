@@ -44,6 +44,7 @@ PLOTS = (
     Plot(name="cost_slots", row="recall", x="slots", label="slots S (microstates remembered)", without=("step with",)),
     Plot(name="cost_streams", row="window", x="streams", label="streams B", prefer={"replays": 2}),
     Plot(name="cost_hidden", row="window", x="n", label="hidden units n", prefer={"replays": 2}),
+    Plot(name="cost_scale", row="scale", x="streams", label="streams B, whole blocks"),
     Plot(
         name="cost_replays",
         row="window",

@@ -42,6 +42,7 @@ def _measure(settings: Settings, slots: int, timer: Timer) -> CaseResult:
             units=1,
             flops=products,
             note="two torch operations and nothing else",
+            graph=True,
         )
     ]
     refused = dict[str, str]()
@@ -50,12 +51,14 @@ def _measure(settings: Settings, slots: int, timer: Timer) -> CaseResult:
         try:
             learner = _learner(backend, slots, n, settings)
             plain = _learner(backend, 0, n, settings)
-            variants.append(Variant(name=ours(backend, WITH), call=parts.step(learner, settings.seed), units=1))
-            variants.append(Variant(name=ours(backend, WITHOUT), call=parts.step(plain, settings.seed), units=1))
+            for what, one in ((WITH, learner), (WITHOUT, plain)):
+                call = parts.step(one, settings.seed)
+                variants.append(Variant(name=ours(backend, what), call=call, units=1, graph=True))
             variants.append(_blocks(backend, _learner(backend, slots, n, settings)))
             # A learner of its own each: what one is asked to do again and again must not disturb another.
             call = parts.keys(_learner(backend, slots, n, settings))
-            variants.append(Variant(name=ours(backend, KEYS), call=call, units=1, flops=2.0 * slots * n * n))
+            work = 2.0 * slots * n * n
+            variants.append(Variant(name=ours(backend, KEYS), call=call, units=1, flops=work, graph=True))
         except SabsimError as error:
             refused[ours(backend)] = str(error)
     sizes = {"slots": slots, "streams": 1, "n": n, "k_top": K_TRUNC}
@@ -92,7 +95,7 @@ def _blocks(backend: str, learner: StreamingLearner) -> Variant:
             learner.step(x)
 
     note = f"not learning; retention and new keys every {K_TRUNC} steps"
-    return Variant(name=ours(backend, BLOCK), call=call, units=K_TRUNC, note=note)
+    return Variant(name=ours(backend, BLOCK), call=call, units=K_TRUNC, note=note, graph=True)
 
 
 def findings(results: Sequence[CaseResult]) -> list[str]:

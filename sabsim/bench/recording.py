@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
+import torch
+from torch import Tensor
+
+from ..graph import BlockGraph
 from ..learner import StreamingLearner
 from ..tasks import Copying
 
@@ -39,6 +43,27 @@ class Recording:
             if begins:
                 learner.reset(first)
             learner.learn((torch.softmax(learner.step(x), 1) - wanted).mul_(self._scale))
+
+    def player(self, learner: StreamingLearner) -> tuple[Callable[[], None], str]:
+        """What plays one period with this learner, on a GPU as a block graph, and a note that says so.
+
+        Where the period is no whole number of blocks steps are queued one by one.
+        """
+        if learner.device.type != "cuda" or self.steps % learner.credit.block:
+            return lambda: self.play(learner), ""
+        graph = BlockGraph(learner, self._signal, target=self.wanted[0])
+        parts = (part.unflatten(0, (-1, learner.credit.block)).unbind(0) for part in (self.x, self.first, self.wanted))
+        blocks = list(zip(*parts, strict=True))
+
+        def call() -> None:
+            for x, begins, wanted in blocks:
+                graph.play(x, begins, wanted)
+
+        return call, "a CUDA graph for each block" if graph.captured else f"not a CUDA graph: {graph.reason}"
+
+    def _signal(self, y: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        dL_dy = (torch.softmax(y, 1) - wanted).mul_(self._scale)
+        return dL_dy, torch.linalg.vector_norm(dL_dy, dim=1)
 
     def replayed(self, learner: StreamingLearner) -> float:
         """Plays one period; returns the segments replayed per stream and update."""

@@ -39,11 +39,20 @@ class Settings:
     def timer(self) -> Timer:
         """The timer for these settings."""
         sample, budget, warm_up = (0.001, 0.5, 1) if self.quick else (0.03, 60.0, 3)
-        return Timer(clock_of(self.device), rounds=self.rounds, sample=sample, budget=budget, warm_up=warm_up)
+        return Timer(
+            clock_of(self.device),
+            rounds=self.rounds,
+            sample=sample,
+            budget=budget,
+            warm_up=warm_up,
+            device=self.device,
+        )
 
-    def pick(self, full: Sequence[int], quick: Sequence[int]) -> Sequence[int]:
-        """Sizes: those of the full bench, or the few of the quick one."""
-        return quick if self.quick else full
+    def pick(self, full: Sequence[int], quick: Sequence[int], *, on_gpu: Sequence[int] = ()) -> Sequence[int]:
+        """Sizes: those of the full bench, on a GPU with those it can do besides, or the few of the quick one."""
+        if self.quick:
+            return quick
+        return (*full, *on_gpu) if self.device.type == "cuda" else full
 
     def to_json(self) -> dict[str, Any]:
         """As in ``bench.json``."""

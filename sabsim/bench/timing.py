@@ -1,18 +1,21 @@
 """The timer: variants by turns, warmed up, each sample long enough to be read off the clock.
 
 On the CPU the clock is ``time.perf_counter``; on a GPU it is a pair of CUDA events around the work, so that what is
-timed is the device's work and not its being queued.
+timed is the device's work and not its being queued. There whatever can be is captured as a CUDA graph first, ours and
+the peers': one by one, small operations take as long as the host needs to queue them, whosever they are.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 
-from .case import Case, CaseResult, conclude
+from ..graph import capture, first_line, warm_up
+from .case import Case, CaseResult, Variant, conclude
 
 LEAST_ROUNDS = 3
 """Rounds that are run whatever they take: fewer have no quartiles to speak of."""
@@ -49,6 +52,19 @@ def clock_of(device: torch.device) -> Clock:
     return cuda_clock if device.type == "cuda" else cpu_clock
 
 
+def as_graph(variant: Variant, device: torch.device) -> Variant:
+    """The variant as a CUDA graph, if ``device`` has them and it can be captured; its note says so, or why not."""
+    if device.type != "cuda" or not variant.graph:
+        return variant
+    call, said = variant.call, "a CUDA graph"
+    try:
+        warm_up(call, device)
+        call, _ = capture(call, device)
+    except RuntimeError as error:
+        said = f"not a CUDA graph: {first_line(error)}"
+    return replace(variant, call=call, note=f"{variant.note}; {said}" if variant.note else said)
+
+
 class Timer:
     """Times the variants of a case round by round, one sample of each a round.
 
@@ -58,13 +74,25 @@ class Timer:
         sample: a sample repeats a call until it takes about this many seconds.
         budget: seconds for a case; after that no round is begun once ``LEAST_ROUNDS`` are done.
         warm_up: calls, after a first one, before anything is measured.
+        device: where the work is done.
     """
 
-    def __init__(self, clock: Clock, *, rounds: int, sample: float, budget: float, warm_up: int) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        rounds: int,
+        sample: float,
+        budget: float,
+        warm_up: int,
+        device: torch.device | None = None,
+    ) -> None:
         self._clock, self._rounds, self._sample, self._budget, self._warm_up = clock, rounds, sample, budget, warm_up
+        self._device = torch.device("cpu") if device is None else device
 
     def compare(self, case: Case) -> CaseResult:
         """Measures the variants of ``case`` by turns."""
+        case = replace(case, variants=[as_graph(variant, self._device) for variant in case.variants])
         counts = {variant.name: self._calls(variant.call) for variant in case.variants}
         seconds: dict[str, list[float]] = {variant.name: [] for variant in case.variants}
         spent, done = 0.0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -20,6 +21,7 @@ from .settings import T as USUAL_T
 from .timing import Timer
 
 BPTT, FUSED_TBPTT = "nn.LSTM, BPTT", f"nn.LSTM, TBPTT {K_TRUNC}"
+ONE_BY_ONE = "steps queued one by one"
 SAB_NAME, ALL, PLAIN_TBPTT = "SAB", "SAB, every replay", f"TBPTT {K_TRUNC}"
 
 
@@ -42,13 +44,13 @@ def _measure(settings: Settings, streams: int, replays: int, n: int, timer: Time
     for name, window in ((BPTT, None), (FUSED_TBPTT, K_TRUNC)):
         peer = LSTMLearner(d, n, d_out, window=window, device=device)
         call = partial(peer.learn, recording.x, recording.target)
-        variants.append(Variant(name=name, call=call, units=units, flops=total(whole)))
+        variants.append(Variant(name=name, call=call, units=units, flops=total(whole), graph=True))
     refused = dict[str, str]()
     for backend in settings.backends.names:
         for what, credit in _rules(replays).items():
             name = ours(backend, what)
             try:
-                variants.append(_streaming(name, backend, credit, recording, n, settings))
+                variants += _streaming(name, backend, credit, recording, n, settings)
             except SabsimError as error:
                 refused[name] = str(error)
     sizes = {"streams": streams, "replays": replays, "n": n, "T": recording.task.T, "slots": SLOTS, "k_trunc": K_TRUNC}
@@ -66,8 +68,8 @@ def _rules(replays: int) -> dict[str, CreditRule]:
 
 def _streaming(
     name: str, backend: str, credit: CreditRule, recording: Recording, n: int, settings: Settings
-) -> Variant:
-    """The streaming learner playing the recording, its memory already full."""
+) -> list[Variant]:
+    """The streaming learner playing the recording, its memory already full; on a GPU as a graph and one by one."""
     d, d_out, streams, steps = recording.task.d_in, recording.task.d_out, recording.streams, recording.steps
     learner = make_learner(
         backend,
@@ -85,13 +87,18 @@ def _streaming(
     else:
         work = bptt_products(streams, credit.block, n, d, d_out)
     one_segment = total(lstm_products(1, credit.k_trunc, n, d))
-    return Variant(
+    plain = Variant(
         name=name,
         call=lambda: recording.play(learner),
         units=steps * streams,
         flops=blocks * (total(work) + replayed * streams * one_segment),
         note=f"{replayed:.2f} segments replayed per stream and update" if credit.replays else "",
     )
+    call, how = recording.player(learner)
+    if not how:
+        return [plain]
+    note = f"{plain.note}; {how}" if plain.note else how
+    return [replace(plain, call=call, note=note), replace(plain, name=f"{name}, {ONE_BY_ONE}")]
 
 
 def findings(results: Sequence[CaseResult]) -> list[str]:
@@ -117,7 +124,7 @@ ROW = Row(
     purpose="copying, 32 slots, k_top = k_trunc = 5, an update every 5 steps: steps, recall, replay, retention, clip and "
     "optimiser, per stream-step, for 1 to 128 streams, 0 to 8 replays and several n. Peers: nn.LSTM with a readout, clip "
     "and fused Adam, by BPTT over whole sequences and by TBPTT every 5 steps. 'every replay' uses the whole budget of "
-    "replays at each update; SAB as it comes leaves out credits that are negligible.",
+    "replays at each update; SAB as it comes leaves out credits that are negligible. On a GPU each block is a CUDA graph.",
     cases=cases,
     conclude=findings,
     headline={"n": (128,), "streams": (1, 32), "replays": (0, 1, 8)},

@@ -27,7 +27,6 @@ typedef struct {
     int64_t budget; /* R */
     double temperature; /* of recall in the streams that explore, in units of the sharpness */
     int64_t observed; /* bytes of an observation; 0: none are kept */
-    double temperature; /* of recall in the streams that explore */
 
     /* Parameters, their gradients, and the transposed weights in panels (gemm.c). */
     const real *W;         /* (4n, d+n) */

@@ -125,6 +125,7 @@ class NativeWindow(Window):
 
     def advance(self) -> None:
         self._calls.advance(self._calls.at)
+        self.origin.add_(self.block)
 
 
 class NativeMacrostate(Macrostate):
@@ -145,10 +146,10 @@ class NativeMacrostate(Macrostate):
 
 
 def place_block(
-    calls: Calls, window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int, clock: int
+    calls: Calls, window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int
 ) -> None:
     """See ``sabsim.offering.place_block``: choice and copies are native."""
-    now = clock - 1
+    now = int(window.origin) + window.history + window.block - 1
     # A copy: the choice crosses out what it has taken.
     calls.learner.tensors["offered"].copy_(score)
     calls.offer(calls.at, now, now - retention.protected * k_att, k_att, window.stores_h)
@@ -225,10 +226,11 @@ class NativeWatch(Watch):
         super().__init__(streams, device)
         self._calls = calls
 
-    def look(self, window: Window, clock: int, finite_gradient: Tensor) -> None:
+    def look(self, window: Window, finite_gradient: Tensor) -> None:
         place = self._calls.look(self._calls.at)
         if place < 0 and bool(finite_gradient):
             return
         if int(self.fault) == -1:
-            begun = (clock - window.block) * len(WATCHED) * self.streams
-            self.fault.fill_(begun + place if place >= 0 else -2 - clock)
+            begun = int(window.origin) + window.history
+            first = begun * len(WATCHED) * self.streams
+            self.fault.fill_(first + place if place >= 0 else -2 - window.block - begun)
