@@ -20,7 +20,7 @@ RECIPES: dict[str, Recipe] = {
     # The second mark may be in the very last steps: no block has ended since, and memory does not hold it yet. These few
     # sequences carry nearly all of the loss: their gradients must not be shortened, and short blocks make them fewer.
     "adding": Recipe(
-        learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.1),
+        learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.0),
         optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt"),
         run=RunOptions(streams=32, eval_every=4_000, eval_sequences=1_000),
     ),
