@@ -102,8 +102,8 @@ def _play(
     for block in blocks:
         graph.play(*block)
     turn = itertools.cycle(blocks)
-    how = "a CUDA graph for each block" if graph.captured else f"no CUDA graph: {graph.reason}"
-    return lambda: graph.play(*next(turn)), how
+    how = "a CUDA graph for each block" if graph.captured else f"not a CUDA graph: {graph.reason}"
+    return lambda: graph.play(*next(turn)), how if settings.device.type == "cuda" else ""
 
 
 def cross_entropy(y: Tensor, target: Tensor, *, streams: int) -> tuple[Tensor, Tensor]:
