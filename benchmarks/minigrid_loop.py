@@ -102,6 +102,26 @@ def learn(steps: int, streams: int, seed: int) -> list[dict[str, float]]:
     return found
 
 
+def made_by() -> dict[str, str]:
+    """Machine, versions, revision and date."""
+    return {
+        "machine": f"{cpu_model()}, {platform.system()}, one thread",
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "gymnasium": gymnasium.__version__,
+        "minigrid": minigrid.__version__,
+        "git": git_revision(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write(result: dict[str, Any], out: Path | None) -> None:
+    """All that is known so far, unless ``out`` is None."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=2) + "\n")
+
+
 def main() -> None:
     """Play, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -118,27 +138,18 @@ def main() -> None:
         f"k_top 5, k_trunc {WINDOW}, replays 2, novelty, 32 slots, Adam 1e-3, {ACTIONS} actions",
         "rounds": options.rounds,
         "steps_per_sample": options.steps,
+        "seed": options.seed,
+        **made_by(),
         "environments": {},
     }
     for streams in (1, 16):
         rates = play(players(streams, options.seed), streams, options.rounds, options.steps)
         result["environments"][str(streams)] = summarise(rates)
         print(json.dumps(result["environments"][str(streams)], indent=2), flush=True)
+        write(result, options.out)
     if options.learn:
         result["learning"] = {"environments": 16, "curve": learn(options.learn, 16, options.seed)}
-    result |= {
-        "seed": options.seed,
-        "machine": f"{cpu_model()}, {platform.system()}, one thread",
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "gymnasium": gymnasium.__version__,
-        "minigrid": minigrid.__version__,
-        "git": git_revision(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=2) + "\n")
+        write(result, options.out)
 
 
 if __name__ == "__main__":
