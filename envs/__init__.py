@@ -1,7 +1,7 @@
 """Gymnasium environments with delayed reward, and their wrappers.
 
-Importing this package registers every environment as ``sabsim/NAME-v0``. Gymnasium 1.x no longer loads plugins by itself
-(the entry-point group ``gymnasium.envs`` is not read), so name the module once: ``import sabsim.envs``, or
+Importing this package registers every environment as ``sabsim/NAME-v0``. Gymnasium 1.x no longer loads plugins by
+itself (the entry-point group ``gymnasium.envs`` is not read), so name the module once: ``import sabsim.envs``, or
 ``gymnasium.make("sabsim.envs:sabsim/TMaze-v0")``. The modules of the environments are imported when one is made.
 """
 
@@ -25,6 +25,7 @@ class Entry(NamedTuple):
 # One line each, in the order of docs/environments.md.
 ENVIRONMENTS: dict[str, Entry] = {
     "LinearTrack": Entry("sabsim.envs.linear_track:LinearTrack", 20_000),
+    "TMaze": Entry("sabsim.envs.t_maze:TMaze"),
 }
 
 

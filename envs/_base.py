@@ -35,7 +35,8 @@ class SmallEnv(gym.Env[Observation, Any]):
     def check_action(self, action: int) -> int:
         """The action as a Python int.
 
-        Raises ``ValueError`` for one outside the action space, ``gymnasium.error.ResetNeeded`` after an episode's end.
+        Raises ``ValueError`` for one outside the action space, ``gymnasium.error.ResetNeeded`` after an episode's
+        end.
         """
         try:
             chosen = operator.index(action)

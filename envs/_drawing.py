@@ -1,7 +1,7 @@
 """Drawing on numpy arrays: what the environments' pictures need, and no more.
 
-Shapes are drawn at three times the size and averaged, which smooths their edges. Coordinates are pixels of the finished
-picture, x to the right and y downwards; a colour is (red, green, blue), 0 to 255.
+Shapes are drawn at three times the size and averaged, which smooths their edges. Coordinates are pixels of the
+finished picture, x to the right and y downwards; a colour is (red, green, blue), 0 to 255.
 """
 
 from __future__ import annotations

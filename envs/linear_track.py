@@ -43,8 +43,8 @@ class LinearTrack(SmallEnv):
     At an end drawn at random, which has been emptied. ``changed_end="random"`` draws the changed end here as well.
 
     ## Episode End
-    After the last lap of the third epoch the session is truncated, not terminated: the rat is lifted off the track, and
-    nothing it could perceive announced it. Registered with a limit of 20,000 steps (truncated).
+    After the last lap of the third epoch the session is truncated, not terminated: the rat is lifted off the track,
+    and nothing it could perceive announced it. Registered with a limit of 20,000 steps (truncated).
 
     ## Arguments
     ``length`` (10): positions, at least 2. ``laps_per_epoch`` (20). ``session`` ("4x"): "4x" or "0x". ``changed_end``
@@ -59,9 +59,9 @@ class LinearTrack(SmallEnv):
 
     ## Returns of scripted policies
     ``optimal_action`` runs to the other end without dwelling, which maximises the reward per step. A session of the
-    default arguments returns 90 in 540 steps (``0x``: 50), 111.1 laps per 1,000 steps. Uniformly random actions need 135
-    steps a lap in the mean (1.5 * 9 * 10, the hitting time of a lazy random walk), 7.4 laps per 1,000 steps, 8,100 steps
-    a session, which returns the same 90.
+    default arguments returns 90 in 540 steps (``0x``: 50), 111.1 laps per 1,000 steps. Uniformly random actions
+    need 135 steps a lap in the mean (1.5 * 9 * 10, the hitting time of a lazy random walk), 7.4 laps per 1,000
+    steps, 8,100 steps a session, which returns the same 90.
 
     ## References
     Ambrose, Pfeiffer & Foster (2016), Reverse replay of hippocampal place cells is uniquely modulated by changing

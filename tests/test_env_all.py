@@ -13,10 +13,9 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 import gymnasium as gym
 import numpy as np
 import pytest
+import sabsim.envs
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode
-
-import sabsim.envs
 from sabsim.envs import ENVIRONMENTS
 
 IDS = [f"sabsim/{name}-v0" for name in ENVIRONMENTS]

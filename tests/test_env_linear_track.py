@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import gymnasium as gym
@@ -9,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from sabsim.envs.linear_track import LEFT, RIGHT, STAY, LinearTrack
 
 
@@ -46,7 +46,7 @@ def test_only_the_changed_end_in_the_second_epoch_pays_otherwise(kind: str, end:
         assert reward == info["reward_size"] == 0.5 * ({"4x": 4, "0x": 0}[kind] if changed else 1)
     assert {i["changed_end"] for i in infos} == {end}
     ends = [i["end"] for i in infos]
-    assert all(a != b for a, b in zip(ends, ends[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(ends))
 
 
 def test_the_changed_end_is_drawn_once_a_session_and_both_are_drawn() -> None:
