@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 ENVIRONMENTS: dict[str, Entry] = {
     "LinearTrack": Entry("sabsim.envs.linear_track:LinearTrack", 20_000),
     "TMaze": Entry("sabsim.envs.t_maze:TMaze"),
+    "Exam": Entry("sabsim.envs.exam:Exam"),
 }
 
 
