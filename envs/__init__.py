@@ -27,6 +27,7 @@ ENVIRONMENTS: dict[str, Entry] = {
     "LinearTrack": Entry("sabsim.envs.linear_track:LinearTrack", 20_000),
     "TMaze": Entry("sabsim.envs.t_maze:TMaze"),
     "Exam": Entry("sabsim.envs.exam:Exam"),
+    "TraceConditioning": Entry("sabsim.envs.trace_conditioning:TraceConditioning", 1_000),
 }
 
 
