@@ -2,12 +2,14 @@
 
     python benchmarks/many_slots.py collect --out runs/keys.pt
     python benchmarks/many_slots.py measure runs/keys.pt --out results/recall/index.json
+    python benchmarks/many_slots.py learn --missed 0 0.2 0.5 --out results/recall/learning.json
 
 ``collect`` trains on copying (T = 100, default settings, 32 slots) and goes on learning while it keeps states, the W_k that
 were in force 0 to 1,000 updates earlier, and queries. ``measure`` needs faiss-cpu and hnswlib, of which sabsim uses
 neither. It builds each index over keys made with an older W_k, asks for candidates, gives these their exact scores, and
 compares the k_top with the exact ones. Times are CPU time of one thread; beside them what recall without an index pays in
-torch: products of all keys with a query, and new keys for all slots once an update.
+torch: products of all keys with a query, and new keys for all slots once an update. ``learn`` trains on copying while
+recall misses each microstate at every step with some probability, as an index does that finds that share of them.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sabsim.exploration import Exploration
 from sabsim.runs.build import build
 from sabsim.runs.config import RunConfig
+from sabsim.runs.evaluate import held_out
 from sabsim.runs.machine import cpu_model, git_revision
-from sabsim.runs.options import RunOptions
+from sabsim.runs.options import LearnerOptions, RunOptions
 from sabsim.tasks import Copying
 
 K_TOP = 5
@@ -165,6 +169,61 @@ def measure(data: dict[str, Any], slots: int, candidates: int) -> dict[str, Any]
     return {"slots": slots, "candidates": candidates, "exact, in torch": exactly, "indices": rows}
 
 
+class Overlooking:
+    """Makes a learner's choice overlook each slot at each step with probability ``missed``, whether it explores or not.
+
+    By way of exploration's noise, which every backend adds for the choice alone: minus infinity, nearly, where a slot is
+    overlooked; otherwise what it was in the streams that explore, and nothing in the others.
+    """
+
+    def __init__(self, exploration: Exploration, missed: float) -> None:
+        self.arrays, self.missed, self.temperature = exploration.arrays, missed, exploration.temperature
+        self.explores, self.gumbel = self.arrays["exploring"].clone(), self.arrays["noise"].clone()
+        self.seen = torch.ones_like(self.gumbel, dtype=torch.bool)
+        self._draw = exploration.draw
+        exploration.draw, exploration.begin = self.draw, self.begin  # type: ignore[method-assign]
+
+    def draw(self, generator: torch.Generator) -> None:
+        """In place of ``Exploration.draw``."""
+        self._draw(generator)
+        self.gumbel.copy_(self.arrays["noise"])
+        self.seen = torch.rand(self.gumbel.shape, generator=generator) >= self.missed
+        self._show()
+
+    def begin(self, done: Tensor) -> None:
+        """In place of ``Exploration.begin``."""
+        self.explores = torch.where(done.unsqueeze(1), self.arrays["coin"], self.explores)
+        self._show()
+
+    def _show(self) -> None:
+        self.arrays["exploring"].fill_(1)
+        self.arrays["sharpness"].copy_(torch.where(self.explores > 0, 1 / self.temperature, 1.0))
+        self.arrays["noise"].copy_(torch.where(self.seen, self.gumbel * self.explores, -1e20))
+
+
+def learn(missed: float, T: int, sequences: int, seed: int) -> dict[str, Any]:
+    """Held-out accuracy, with exact recall, every 1,000 sequences; retention keeps all states of a sequence."""
+    options = LearnerOptions(retention="all", slots=T + 20)
+    config = RunConfig(task=Copying(T=T), learner=options, run=RunOptions(seed=seed, device="cpu"))
+    parts = build(config)
+    learner, stream, curve = parts.learner, parts.stream, list[dict[str, float]]()
+    assert learner._exploration is not None
+    Overlooking(learner._exploration, missed)
+    for done in range(1_000, sequences + 1, 1_000):
+        for _ in range(1_000 * config.task.length // config.run.streams):
+            step = stream.next()
+            if stream.begins:
+                learner.reset(step.first)
+            score = stream.score(learner.step(step.x), step)
+            learner.learn(score.dL_dy, score.loss)
+        found = held_out(learner, config.task, sequences=128, seed=1)
+        curve.append({"sequences": done, "accuracy": round(found.metric, 4)})
+        print(missed, curve[-1], flush=True)
+        if curve[-1]["accuracy"] > 0.99:
+            break
+    return {"missed": missed, "seed": seed, "T": T, "retention": f"all, {options.slots} slots", "curve": curve}
+
+
 def main() -> None:
     """Collect or measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,17 +238,25 @@ def main() -> None:
     second.add_argument("--slots", type=int, nargs="+", default=[10_000, 100_000])
     second.add_argument("--candidates", type=int, default=50, help="asked of an index for each query (default 50)")
     second.add_argument("--out", type=Path, required=True)
+    third = commands.add_parser("learn", help="training while recall misses some of the microstates")
+    third.add_argument("--missed", type=float, nargs="+", default=[0.0, 0.2, 0.5], help="probabilities (default 0 0.2 0.5)")
+    third.add_argument("--T", type=int, default=100, help="T of copying (default 100)")
+    third.add_argument("--sequences", type=int, default=12_000, help="training sequences (default 12,000)")
+    third.add_argument("--seed", type=int, default=0)
+    third.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "collect":
         options.out.parent.mkdir(parents=True, exist_ok=True)
         torch.save(collect(options.sequences, options.slots, options.seed), options.out)
         return
-    data = torch.load(options.data, weights_only=True)
-    result = {
-        "cases": [measure(data, slots, options.candidates) for slots in options.slots],
-        "keys": data["configuration"],
-        "seed": data["seed"],
+    if options.command == "learn":
+        result = {"runs": [learn(missed, options.T, options.sequences, options.seed) for missed in options.missed]}
+    else:
+        data = torch.load(options.data, weights_only=True)
+        cases = [measure(data, slots, options.candidates) for slots in options.slots]
+        result = {"cases": cases, "keys": data["configuration"], "seed": data["seed"]}
+    result |= {
         "machine": f"{cpu_model()}, {platform.system()}, one thread, CPU time",
         "torch": torch.__version__,
         "git": git_revision(),

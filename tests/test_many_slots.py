@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sabsim import SAB, Adam, Network, StreamingLearner
+from sabsim.exploration import MANY_SLOTS, Exploration
 from sabsim.native import library_or_none, pieces
 from sabsim.retention import Novelty, Recent
 
@@ -74,6 +75,16 @@ def test_most_slots_need_no_exact_key(monkeypatch: pytest.MonkeyPatch) -> None:
     learner.learning = False
     play(learner, 249, 600)
     assert torch.equal(base, before)
+
+
+def test_the_noise_of_many_slots_is_gumbel_noise() -> None:
+    like = torch.zeros((), dtype=torch.float64)
+    exploration = Exploration(block=3, streams=2, slots=MANY_SLOTS, temperature=10.0, like=like)
+    exploration.draw(torch.Generator().manual_seed(0))
+    found = exploration.arrays["noise"].flatten().sort().values
+    expected = -torch.log(-torch.log((torch.arange(len(found), dtype=torch.float64) + 0.5) / len(found)))
+    shares = torch.exp(-torch.exp(-found)) - torch.exp(-torch.exp(-expected))
+    assert shares.abs().max() < 1.63 / len(found) ** 0.5  # Kolmogorov-Smirnov, 1 %
 
 
 @compiled
