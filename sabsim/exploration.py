@@ -11,6 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+MANY_SLOTS = 4_000
+"""From this many slots on noise is made from uniform numbers: as random, other numbers, in a quarter of the time."""
+
 
 class Exploration:
     """Who explores, of ``streams`` streams, and the noise for a block of ``block`` steps and ``slots`` slots.
@@ -29,8 +32,12 @@ class Exploration:
 
     def draw(self, generator: torch.Generator) -> None:
         """Before a block: noise for all its choices, and whether the sequences that begin in it explore."""
-        noise = self.arrays["noise"].exponential_(generator=generator)
-        noise.clamp_min_(1e-30).log_().neg_()
+        noise = self.arrays["noise"]
+        if noise.shape[2] < MANY_SLOTS:
+            noise.exponential_(generator=generator).clamp_min_(1e-30)
+        else:
+            noise.uniform_(generator=generator).clamp_min_(1e-30).log_().neg_()
+        noise.log_().neg_()
         self.arrays["coin"].bernoulli_(0.5, generator=generator)
 
     def begin(self, done: Tensor) -> None:

@@ -48,6 +48,7 @@ def fill_memory(learner: StreamingLearner, seed: int) -> None:
     memory.arrays["stamp"].zero_()
     memory.arrays["score"].zero_()
     memory.arrays["empty"].zero_()
+    learner.window.refresh(memory)
 
 
 def step(learner: StreamingLearner, seed: int) -> Call:
@@ -64,9 +65,29 @@ def step(learner: StreamingLearner, seed: int) -> Call:
 
 
 def keys(learner: StreamingLearner) -> Call:
-    """What of recall is worked out once per update: the keys of every slot."""
+    """The keys of every slot, anew: what follows when all parameters or all of the memory have changed."""
     memory = learner.macrostate
-    return _untracked(lambda: learner.window.refresh(memory))
+
+    def call() -> None:
+        memory.arrays["m"][:0].zero_()  # writes nothing, but counts as a write: no backend may keep older keys
+        learner.window.refresh(memory)
+
+    return _untracked(call)
+
+
+def learning_steps(learner: StreamingLearner, seed: int) -> Call:
+    """Whole blocks of steps, an update at the end of each, as they come: one block a call."""
+    generator = torch.Generator(device=learner.device).manual_seed(seed)
+    network, block = learner.network, learner.credit.block
+    inputs = torch.randn(64, learner.streams, network.d_in, generator=generator, device=learner.device)
+    signal = torch.randn(learner.streams, network.d_out, generator=generator, device=learner.device)
+
+    def call() -> None:
+        for _ in range(block):
+            learner.step(inputs[learner.clock % len(inputs)])
+            learner.learn(signal)
+
+    return call
 
 
 def optimise(learner: StreamingLearner) -> Call:

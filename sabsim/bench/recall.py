@@ -21,7 +21,7 @@ from .timing import Timer
 
 FLOOR = "keys . query, top-k"
 WITH, WITHOUT, RECALL = "step with recall", "step without recall", "recall, one step"
-KEYS, BLOCK = "keys, once per update", "steps with retention and keys"
+KEYS, BLOCK, LEARNING = "all keys anew", "steps with retention and keys", "steps with updates"
 
 
 def cases(settings: Settings) -> list[Plan]:
@@ -55,6 +55,7 @@ def _measure(settings: Settings, slots: int, timer: Timer) -> CaseResult:
                 call = parts.step(one, settings.seed)
                 variants.append(Variant(name=ours(backend, what), call=call, units=1, graph=True))
             variants.append(_blocks(backend, _learner(backend, slots, n, settings)))
+            variants.append(_learning(backend, _learner(backend, slots, n, settings), settings))
             # A learner of its own each: what one is asked to do again and again must not disturb another.
             call = parts.keys(_learner(backend, slots, n, settings))
             work = 2.0 * slots * n * n
@@ -94,14 +95,22 @@ def _blocks(backend: str, learner: StreamingLearner) -> Variant:
         for _ in range(K_TRUNC):
             learner.step(x)
 
-    note = f"not learning; retention and new keys every {K_TRUNC} steps"
+    note = f"not learning; retention, and keys of what was kept, every {K_TRUNC} steps"
     return Variant(name=ours(backend, BLOCK), call=call, units=K_TRUNC, note=note, graph=True)
+
+
+def _learning(backend: str, learner: StreamingLearner, settings: Settings) -> Variant:
+    learner.learning = True
+    note = f"the same and an update every {K_TRUNC} steps, on random signals; no replay"
+    call = parts.learning_steps(learner, settings.seed)
+    return Variant(name=ours(backend, LEARNING), call=call, units=K_TRUNC, note=note)
 
 
 def findings(results: Sequence[CaseResult]) -> list[str]:
     """How the cost of a recall grows with the slots."""
     said = []
-    for name in {one.name: None for case in results for one in case.measurements if one.name.startswith((RECALL, KEYS))}:
+    growing = (RECALL, KEYS, LEARNING)
+    for name in {one.name: None for case in results for one in case.measurements if one.name.startswith(growing)}:
         points = [
             (float(case.parameters["slots"]), one.time.median)
             for case in results
@@ -116,9 +125,9 @@ ROW = Row(
     name="recall",
     title="recall over many slots",
     purpose="one stream, 32 to 100,000 occupied slots, n = 128, exact: a step with recall less the same step without is "
-    "recall (scores of all slots, the k_top = 5 chosen, weights, summary); beside it the keys of all slots, which change "
-    "with the parameters and so are worked out once per update, whole blocks of steps with retention, and a bare "
-    "matrix-vector product with top-k.",
+    "recall (scores of all slots, the k_top = 5 chosen, weights, summary); beside it new keys for all slots, which torch "
+    "makes once per update and native when it pays, whole blocks of steps with retention, the same with updates, and a "
+    "bare matrix-vector product with top-k.",
     cases=cases,
     conclude=findings,
 )

@@ -6,6 +6,7 @@
 #include "gemm.c"
 #include "elementwise.c"
 #include "cell.c"
+#include "keys.c"
 #include "recall.c"
 #include "chain.c"
 #include "replay.c"

@@ -30,7 +30,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "toss": [_PLACE, _PLACE],
     "offer": [_PLACE, _WORD, _WORD, _WORD, _WORD],
     "adam": [_PLACE, _WORD],
-    "refresh": [_PLACE],
+    "refresh": [_PLACE, _WORD, _WORD],
 }
 """Arguments of every C function, by its name without the prefix ``sab_``; what the pointers are is in the C files."""
 
@@ -89,6 +89,7 @@ class Calls:
         self.learner = Struct("Learner", like.dtype)
         self.at = self.learner.address
         self._packed_version = -1
+        self._packings = 0
 
     def __getattr__(self, name: str) -> Any:
         # Only for names that are not there; it tells type checkers that the C functions, set by name, can be.
@@ -103,12 +104,14 @@ class Calls:
         """To be called when C has changed the parameters, which torch does not notice."""
         self._packed_version = -1
 
-    def pack(self) -> None:
-        """Packs the weights if the parameters have changed, by whatever hand, since they were packed last."""
+    def pack(self) -> int:
+        """Packs the weights if the parameters have changed, by whatever hand; returns how often it has packed."""
         version = self.like._version
         if version != self._packed_version:
             self.pack_weights(self.at)
             self._packed_version = version
+            self._packings += 1
+        return self._packings
 
 
 def ready(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -57,7 +57,7 @@ void sab_cut(const Learner *l, int64_t t, const uint8_t *done)
         memset(l->xh + (row + b) * wide + l->d_in, 0, sizeof(real) * n);
         memset(l->c + (row + b) * n, 0, sizeof(real) * n);
         l->age[b] = 0;
-        for (int64_t i = 0; i < l->slots; i++) l->gap[b * l->slots + i] = EMPTY;
+        if (l->slots) l->filled[b] = 0;
     }
 }
 

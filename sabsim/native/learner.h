@@ -27,6 +27,8 @@ typedef struct {
     int64_t budget; /* R */
     double temperature; /* of recall in the streams that explore, in units of the sharpness */
     int64_t observed; /* bytes of an observation; 0: none are kept */
+    int64_t lazy; /* whether keys may be older than the parameters: keys.c */
+    int64_t room; /* C, exact keys kept beside older ones, a stream */
 
     /* Parameters, their gradients, and the transposed weights in panels (gemm.c). */
     const real *W;         /* (4n, d+n) */
@@ -73,7 +75,18 @@ typedef struct {
     real *y;         /* (B, o) */
     int64_t *age;    /* (B) steps each stream has taken in its sequence */
     real *keys;      /* (B, S, n) */
-    real *gap;       /* (B, S) 0 where a slot can be read */
+    int64_t *key_stamp; /* (B, S) slot_stamp of the microstate a key was made of */
+    real *stretch;   /* (B, S) |m| / |W_k m| as it was when the key was made */
+    real *base_W_k;  /* (n, n) the W_k that older keys were made with */
+    real *packed_base; /* its transpose */
+    double *drift;   /* (2) |W_k - base_W_k| and |W_k| */
+    int64_t *spent;  /* (1) exact keys made since base_W_k was W_k */
+    real *exact;     /* (B, C, n) exact keys */
+    int64_t *exact_slot; /* (B, C) of which slots */
+    int64_t *exact_count; /* (B) how many */
+    int64_t *exact_at; /* (B, S) where in `exact` a slot's key is, from 1 on; 0: nowhere */
+    real *bound;     /* (S) what a slot's choice cannot exceed */
+    int64_t *filled; /* (B) slots from this one on are empty */
     real *noise;     /* (block, B, S); NULL where nothing explores */
     real *exploring; /* (B) */
     real *coin;      /* (B) */
@@ -93,7 +106,9 @@ typedef struct {
     real *credit;          /* (B, S, n) */
     real *best;            /* (B, S) greatest recall weight */
     int64_t *when;         /* (B, S) ring position of that recall */
-    real *score;           /* (2 S) scores, and what the choice goes by */
+    int64_t *touched;      /* (B, K k) slots whose credit and best are set, rising */
+    int64_t *touches;      /* (B) how many */
+    real *score;           /* (2 K k) scores, and what the choice goes by */
     real *dy;              /* (block, B, w) */
     real *dh;              /* (B, n) */
     real *dc;              /* (B, n) */

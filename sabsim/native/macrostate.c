@@ -56,8 +56,9 @@ void sab_offer(const Learner *l, int64_t now, int64_t safe_after, int64_t k_att,
 {
     const int64_t streams = l->streams, slots = l->slots, block = l->block, pairs = least(slots, block);
     for (int64_t b = 0; b < streams; b++) {
-        const int64_t base = b * (slots + 1);
-        for (int64_t i = 0; i < slots; i++) {
+        /* Of the empty slots at the end, more than can be taken need no look. */
+        const int64_t base = b * (slots + 1), looked_at = least(slots, count_filled(l, b) + pairs);
+        for (int64_t i = 0; i < looked_at; i++) {
             const int64_t place = base + i;
             l->standing[i] = l->slot_empty[place]              ? -INFINITY
                              : l->slot_stamp[place] > safe_after ? INFINITY
@@ -73,7 +74,7 @@ void sab_offer(const Learner *l, int64_t now, int64_t safe_after, int64_t k_att,
         }
         l->slot_refused[0] += offers;
         int64_t found = 0;
-        for (int64_t i = 0; i < slots; i++) {
+        for (int64_t i = 0; i < looked_at; i++) {
             const int64_t wanted = least(pairs, offers);
             if (found == wanted && (!wanted || !goes_first(l, base, i, l->order[found - 1]))) continue;
             int64_t j = found < wanted ? found++ : found - 1;

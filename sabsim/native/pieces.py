@@ -23,6 +23,11 @@ from ..window import Credits, Window
 from .adam import NativeAdam
 from .bindings import Calls, ready
 
+LAZY_FROM = 4_000
+"""From this many slots on keys may be older than the parameters, with exact ones where it matters (``keys.c``)."""
+EXACT_KEYS = 1_024
+"""Room for exact keys beside older ones, a stream and block; those that find none are made at every step."""
+
 
 class NativeBackend(Backend):
     """Makes the native parts of one learner, which share one C struct."""
@@ -80,24 +85,33 @@ class NativeWindow(Window):
         calls.scratch(packed_W=(size(4 * n, d + n),), packed_W_out=(size(o, width),))
         calls.scratch(dy=(self.block, streams, width), dh=(streams, n), dc=(streams, n))
         if sparsifier is not None:
-            self.keys, self.gap = self.y.new_zeros(streams, slots, n), self.y.new_zeros(streams, slots)
-            self._left = Credits(
-                self.y.new_zeros(streams, slots, n), self.y.new_zeros(streams, slots), self.age.new_zeros(streams, slots)
-            )
-            credit, best, when = self._left
-            calls.learner.bind(keys=self.keys, gap=self.gap, credit=credit, best=best, when=when)
-            calls.scratch(packed_W_q=(size(n, n),), packed_W_k=(size(n, n),), score=(2 * slots,))
+            self.keys = self.y.new_zeros(streams, slots, n)
+            best = self.y.new_full((streams, slots), -1.0)
+            when = self.age.new_full((streams, slots), self.history + self.block - k)
+            credit, best, when = self._left = Credits(torch.zeros_like(self.keys), best, when)
+            calls.learner.bind(keys=self.keys, credit=credit, best=best, when=when)
+            calls.scratch(packed_W_q=(size(n, n),), packed_W_k=(size(n, n),), score=(2 * k * reads,))
+            lazy, room = slots >= LAZY_FROM, min(slots, EXACT_KEYS)
+            calls.learner.set(lazy=lazy, room=room)
+            if lazy:
+                calls.scratch(base_W_k=(n, n), packed_base=(size(n, n),), drift=(2,), spent=(1,), stretch=(streams, slots))
+                calls.scratch(exact=(streams, room, n), exact_slot=(streams, room), exact_count=(streams,))
+                calls.scratch(exact_at=(streams, slots), bound=(slots,))
+            calls.scratch(key_stamp=(streams, slots), filled=(streams,), touched=(streams, k * reads), touches=(streams,))
             calls.scratch(offered=(self.block, streams))
             calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))
             held = row_steps * reads
             calls.scratch(held_row=(held,), held_norm=(held,))
             calls.scratch(**{f"held_{name}": (held, n) for name in ("m", "k", "dk", "dm")})
+        self._packings = self._writes = -1  # of what parameters and what memory the keys were made
         self._x, self._signal, self._row = (streams, d), (streams, o), (streams,)
 
     def refresh(self, memory: Macrostate | None) -> None:
         if memory is not None:
-            self._calls.pack()
-            self._calls.refresh(self._calls.at)
+            # How often weights were packed, and what torch has written; what C has written shows in the slots' stamps.
+            packings, writes = self._calls.pack(), memory.arrays["m"]._version
+            self._calls.refresh(self._calls.at, packings != self._packings, writes != self._writes)
+            self._packings, self._writes = packings, writes
 
     def step(
         self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None

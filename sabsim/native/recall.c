@@ -1,41 +1,68 @@
-/* Recall with the cosine salience and softmax over the k_top: keys, the choice, the summary, and their VJPs. */
+/* Recall with the cosine salience and softmax over the k_top: the choice, the summary, and their VJPs. */
 
 #include "learner.h"
 
-#define EMPTY ((real)-1e30)    /* score of an empty slot */
-#define SHORTEST ((real)1e-6)  /* shorter vectors are not stretched to length 1 */
+/* The best so far in a choice of `reads` slots: greatest `choice` first, of equal ones the first that came. */
+typedef struct {
+    int64_t reads;
+    int64_t held;
+    int64_t *index;
+    real *score;
+    real *choice;
+} Best;
 
-static inline real length_of(int64_t count, const real *v)
+static inline void consider(Best *best, int64_t i, real a, real choice)
 {
-    const real length = (real)sqrt((double)dot(count, v, v));
-    return length < SHORTEST ? SHORTEST : length;
+    const int64_t last = best->reads - 1;
+    if (best->held == best->reads && !(choice > best->choice[last])) return;
+    int64_t k = best->held < best->reads ? best->held++ : last;
+    for (; k > 0 && choice > best->choice[k - 1]; k--) {
+        best->choice[k] = best->choice[k - 1];
+        best->score[k] = best->score[k - 1];
+        best->index[k] = best->index[k - 1];
+    }
+    best->choice[k] = choice;
+    best->score[k] = a;
+    best->index[k] = i;
 }
 
-/* The k greatest of `count` values, greatest first, of equal ones the first; always k different places. */
-static void greatest(int64_t count, const real *value, int64_t k, int64_t *place)
+/* Fills `bound` with what no slot's choice exceeds; returns what the choice of the last one to be read is at least. */
+static real bound_choices(const Learner *l, int64_t b, const real *q, real sharpness, const real *noise, Best *best)
 {
-    int64_t held = 0;
-    for (int64_t i = 0; i < count; i++) {
-        if (held == k && !(value[i] > value[place[k - 1]])) continue;
-        int64_t j = held < k ? held++ : k - 1;
-        for (; j > 0 && value[i] > value[place[j - 1]]; j--) place[j] = place[j - 1];
-        place[j] = i;
+    const int64_t n = l->n, filled = l->filled[b];
+    const real *key = l->keys + b * l->slots * n, *stretch = l->stretch + b * l->slots;
+    const double rounding = 4 * n * UNIT_ROUNDING, size = fabs((double)sharpness * l->sharpness[0]);
+    const real g = sharpness * l->sharpness[0], near = (real)(FAR / (l->drift[0] + 1e-30));
+    const real slope = (real)(size * (8. / 7 * l->drift[0] + rounding * l->drift[1]) * (1 + 1e-6));
+    const real least_slack = (real)(size * rounding + 8 * UNIT_ROUNDING * (size + 100)), most_slack = (real)(2.1 * size);
+    best->held = 0;
+    for (int64_t i = 0; i < filled; i++, key += n) {
+        const real by = g * dot(n, key, q) + (noise ? noise[i] : 0);
+        const real slack = least_slack + (stretch[i] < near ? slope * stretch[i] : most_slack);
+        l->bound[i] = by + slack;
+        consider(best, i, 0, by - slack);
     }
+    return best->choice[best->held - 1];
 }
 
-/* What of recall is constant within a block: keys g W_k m / |W_k m|, and the scores that mask empty slots. */
-void sab_refresh(const Learner *l)
+/* The K slots of stream b that score highest against the unit query q: `index` and their scores `score` (K), which has room
+   for K numbers more. `noise` (S), unless NULL, is added for the choice alone. Empty slots, which all lie behind the filled
+   ones, take the places that are left. */
+static void choose_slots(
+    const Learner *l, int64_t b, const real *q, real sharpness, const real *noise, int64_t *index, real *score)
 {
-    const int64_t n = l->n, slots = l->slots;
-    for (int64_t b = 0; b < l->streams; b++) {
-        real *keys = l->keys + b * slots * n;
-        memset(keys, 0, sizeof(real) * slots * n);
-        times_packed(slots, n, n, l->slot_m + b * (slots + 1) * n, n, l->packed_W_k, keys, n);
-        for (int64_t i = 0; i < slots; i++) {
-            scale_row(n, l->sharpness[0] / length_of(n, keys + i * n), keys + i * n);
-            l->gap[b * slots + i] = l->slot_empty[b * (slots + 1) + i] ? EMPTY : 0;
-        }
+    const int64_t n = l->n, filled = l->filled[b];
+    const real *key = l->keys + b * l->slots * n;
+    Best best = {l->reads, 0, index, score, score + l->reads};
+    const int lazy = l->lazy && filled > l->reads;
+    const real threshold = lazy ? bound_choices(l, b, q, sharpness, noise, &best) : 0;
+    best.held = 0;
+    for (int64_t i = 0; i < filled; i++) {
+        if (lazy && l->bound[i] < threshold) continue;
+        const real a = sharpness * dot(n, l->lazy ? exact_key(l, b, i) : key + i * n, q);
+        consider(&best, i, a, noise ? a + noise[i] : a);
     }
+    for (int64_t i = filled; best.held < best.reads; i++) consider(&best, i, EMPTY, EMPTY);
 }
 
 /* Reads at ring position t: chooses K slots by score (with noise and at a temperature in the streams that explore, if `noisy`), writes the
@@ -56,18 +83,15 @@ static void read_slots(const Learner *l, int64_t t, int64_t noisy)
         const int explores = noisy && l->exploring[b] != 0;
         const real sharpness = explores ? 1 / ((real)l->temperature * scale) : 1;
         const real *noise = explores ? l->noise + ((t - l->history) * l->streams + b) * slots : NULL;
-        for (int64_t i = 0; i < slots; i++) {
-            l->score[i] = sharpness * dot(n, l->keys + (b * slots + i) * n, q) + l->gap[b * slots + i];
-            l->score[slots + i] = explores ? l->score[i] + noise[i] : l->score[i];
-        }
-        greatest(slots, l->score + slots, reads, index);
-        real most = l->score[index[0]];
-        for (int64_t k = 1; k < reads; k++) most = l->score[index[k]] > most ? l->score[index[k]] : most;
-        for (int64_t k = 0; k < reads; k++) sum += weight[k] = exponential(l->score[index[k]] - most);
+        real *score = l->score;
+        choose_slots(l, b, q, sharpness, noise, index, score);
+        real most = score[0];
+        for (int64_t k = 1; k < reads; k++) most = score[k] > most ? score[k] : most;
+        for (int64_t k = 0; k < reads; k++) sum += weight[k] = exponential(score[k] - most);
         memset(s, 0, sizeof(real) * n);
         for (int64_t k = 0; k < reads; k++) {
             const int64_t slot = b * (slots + 1) + index[k];
-            weight[k] = l->score[index[k]] > EMPTY / 2 ? weight[k] / sum : 0;
+            weight[k] = score[k] > EMPTY / 2 ? weight[k] / sum : 0;
             real *m = l->m + (row * reads + k) * n;
             memcpy(m, l->slot_m + slot * n, sizeof(real) * n);
             add_scaled(n, weight[k], m, s);
@@ -140,6 +164,28 @@ static void recall_vjp(const Learner *l, int64_t first, int64_t t, const real *s
     times(l->streams, n, n, dq, n, l->W_q, n, l->dh, n);
 }
 
+/* Takes back the credit of the last block: of the slots that were read, not of all. */
+static void forget_credit(const Learner *l, int64_t first)
+{
+    for (int64_t b = 0; b < l->streams; b++) {
+        for (int64_t j = 0; j < l->touches[b]; j++) {
+            const int64_t slot = b * l->slots + l->touched[b * l->reads * l->k_trunc + j];
+            memset(l->credit + slot * l->n, 0, sizeof(real) * l->n);
+            l->best[slot] = -1;
+            l->when[slot] = first;
+        }
+        l->touches[b] = 0;
+    }
+}
+
+/* Notes that `slot` of stream b has credit, keeping the list in rising order. */
+static void touch(const Learner *l, int64_t b, int64_t slot)
+{
+    int64_t *touched = l->touched + b * l->reads * l->k_trunc, j = l->touches[b]++;
+    for (; j > 0 && touched[j - 1] > slot; j--) touched[j] = touched[j - 1];
+    touched[j] = slot;
+}
+
 /* After the chain: adds the salience's gradient, and leaves the credit on every microstate that is still in its slot. */
 static void credit_held(const Learner *l, int64_t first, int64_t count)
 {
@@ -148,11 +194,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
         n, n, row_steps, l->dq + first * l->streams * n, n, l->h_hat + first * l->streams * n, n, l->dW_q, n);
     memset(l->held_dk, 0, sizeof(real) * count * n);
     memset(l->held_dm, 0, sizeof(real) * count * n);
-    memset(l->credit, 0, sizeof(real) * l->streams * slots * n);
-    for (int64_t i = 0; i < l->streams * slots; i++) {
-        l->best[i] = -1;
-        l->when[i] = first;
-    }
+    forget_credit(l, first);
     real sharpness = 0;
     for (int64_t at = 0; at < row_steps; at++) {
         const real *q = l->q + (first * l->streams + at) * n;
@@ -176,6 +218,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
             const int64_t b = at % l->streams, slot = b * slots + l->index[row];
             if (u < 0 || l->slot_stamp[slot + b] != l->stamp[row]) continue;
             memcpy(l->credit + slot * n, l->held_dm + u * n, sizeof(real) * n);
+            if (l->best[slot] < 0) touch(l, b, l->index[row]);
             if (l->weight[row] > l->best[slot]) {
                 l->best[slot] = l->weight[row];
                 l->when[slot] = first + at / l->streams;

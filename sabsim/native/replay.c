@@ -2,20 +2,41 @@
 
 #include "learner.h"
 
+/* Gives places `found` to `budget` the first slots that the places before do not have. */
+static void fill_up(int64_t found, int64_t budget, int64_t *slot)
+{
+    for (int64_t next = 0; found < budget; next++) {
+        int64_t r = 0;
+        while (r < found && slot[r] != next) r++;
+        if (r == found) slot[found++] = next;
+    }
+}
+
 /* Per stream the R slots of greatest credit norm, `slot` and `norm` (B, R), greatest first; norm 0: not replayed, as are
    all below `negligible` times the greatest. */
 void sab_choose(const Learner *l, double negligible, int64_t *slot, real *norm)
 {
-    const int64_t n = l->n, slots = l->slots, budget = l->budget;
+    const int64_t n = l->n, budget = l->budget;
     real most = 0;
-    for (int64_t b = 0; b < l->streams; b++) {
-        for (int64_t i = 0; i < slots; i++) {
-            const real *credit = l->credit + (b * slots + i) * n;
-            l->score[i] = l->best[b * slots + i] < 0 ? 0 : (real)sqrt((double)dot(n, credit, credit));
+    for (int64_t b = 0; b < l->streams; b++, slot += budget) {
+        const int64_t *touched = l->touched + b * l->reads * l->k_trunc;
+        real *greatest = norm + b * budget;
+        int64_t found = 0;
+        for (int64_t j = 0; j < l->touches[b]; j++) {
+            const real *credit = l->credit + (b * l->slots + touched[j]) * n;
+            const real length = (real)sqrt((double)dot(n, credit, credit));
+            if (length == 0 || (found == budget && !(length > greatest[budget - 1]))) continue;
+            int64_t r = found < budget ? found++ : budget - 1;
+            for (; r > 0 && length > greatest[r - 1]; r--) {
+                greatest[r] = greatest[r - 1];
+                slot[r] = slot[r - 1];
+            }
+            greatest[r] = length;
+            slot[r] = touched[j];
         }
-        greatest(slots, l->score, budget, slot + b * budget);
-        for (int64_t r = 0; r < budget; r++) norm[b * budget + r] = l->score[slot[b * budget + r]];
-        if (!(norm[b * budget] <= most)) most = norm[b * budget];
+        fill_up(found, budget, slot);
+        for (int64_t r = found; r < budget; r++) greatest[r] = 0;
+        if (!(greatest[0] <= most)) most = greatest[0];
     }
     for (int64_t i = 0; i < l->streams * budget; i++)
         if (!(norm[i] >= negligible * most)) norm[i] = 0;
