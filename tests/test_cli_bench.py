@@ -51,7 +51,7 @@ def test_the_torch_backend_misses_no_part(quick: tuple[Path, str]) -> None:
         "SAB, every replay (torch)",
         "Adam on the flat vector (torch)",
         "recall, one step (torch)",
-        "keys, once per update (torch)",
+        "all keys anew (torch)",
         "literal SAB, autograd",
         "sabsim.reference (oracle)",
         "SAB actor-critic (torch)",

@@ -65,8 +65,8 @@ static void choose_slots(
     for (int64_t i = filled; best.held < best.reads; i++) consider(&best, i, EMPTY, EMPTY);
 }
 
-/* Reads at ring position t: chooses K slots by score (with noise and at a temperature in the streams that explore, if `noisy`), writes the
-   rings m, index, weight, stamp, scale and the summary s. */
+/* Reads at ring position t: chooses K slots by score (with noise and at a temperature in the streams that explore, if
+   `noisy`), writes the rings m, index, weight, stamp, scale and the summary s. */
 static void read_slots(const Learner *l, int64_t t, int64_t noisy)
 {
     const int64_t n = l->n, slots = l->slots, reads = l->reads;
