@@ -1,7 +1,7 @@
 """The actor-critic's learning signal: dL/dy of a finished window, in numpy.
 
-The learner's readout is the policy's logits and, last, the state's value. A window has ten steps and a few streams, and on
-numbers that few an operation of numpy costs a third of one of torch.
+The learner's readout is the policy's logits and, last, the state's value. In numpy, because on as few numbers as a window
+has the time of an operation is that of its call.
 """
 
 from __future__ import annotations
