@@ -29,6 +29,7 @@ ENVIRONMENTS: dict[str, Entry] = {
     "Exam": Entry("sabsim.envs.exam:Exam"),
     "TraceConditioning": Entry("sabsim.envs.trace_conditioning:TraceConditioning", 1_000),
     "MemoryChain": Entry("sabsim.envs.memory_chain:MemoryChain"),
+    "DiscountingChain": Entry("sabsim.envs.discounting_chain:DiscountingChain"),
 }
 
 
