@@ -30,6 +30,7 @@ ENVIRONMENTS: dict[str, Entry] = {
     "TraceConditioning": Entry("sabsim.envs.trace_conditioning:TraceConditioning", 1_000),
     "MemoryChain": Entry("sabsim.envs.memory_chain:MemoryChain"),
     "DiscountingChain": Entry("sabsim.envs.discounting_chain:DiscountingChain"),
+    "UmbrellaChain": Entry("sabsim.envs.umbrella_chain:UmbrellaChain"),
 }
 
 
