@@ -29,6 +29,7 @@ ENVIRONMENTS: dict[str, Entry] = {
     "Exam": Entry("sabsim.envs.exam:Exam"),
     "TraceConditioning": Entry("sabsim.envs.trace_conditioning:TraceConditioning", 1_000),
     "DelayedMatch": Entry("sabsim.envs.delayed_match:DelayedMatch", 1_000),
+    "Alternation": Entry("sabsim.envs.alternation:Alternation", 1_000),
     "MemoryChain": Entry("sabsim.envs.memory_chain:MemoryChain"),
     "DiscountingChain": Entry("sabsim.envs.discounting_chain:DiscountingChain"),
     "UmbrellaChain": Entry("sabsim.envs.umbrella_chain:UmbrellaChain"),
