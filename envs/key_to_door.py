@@ -225,7 +225,7 @@ class KeyToDoor(SmallEnv, MiniGridEnv):
         self.codes[inside, inside] = self.grid.encode()
 
     def gen_obs(self) -> dict[str, Any]:
-        """MiniGrid's observation, cut out of the codes of the room: the same arrays, some 30 times faster.
+        """MiniGrid's observation, cut out of the codes of the room: the same arrays in 7 instead of 68 us.
 
         What is visible depends on the place and the direction only, as nothing inside a room hides anything; it is
         computed by MiniGrid once for each. The door stands in a wall, and hides no less than the wall until it opens.
