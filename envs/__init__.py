@@ -28,6 +28,12 @@ ENVIRONMENTS: dict[str, Entry] = {
     "TMaze": Entry("sabsim.envs.t_maze:TMaze"),
     "Exam": Entry("sabsim.envs.exam:Exam"),
     "TraceConditioning": Entry("sabsim.envs.trace_conditioning:TraceConditioning", 1_000),
+    "KeyToDoor": Entry("sabsim.envs.key_to_door:KeyToDoor"),
+    "DelayedMatch": Entry("sabsim.envs.delayed_match:DelayedMatch", 1_000),
+    "Alternation": Entry("sabsim.envs.alternation:Alternation", 1_000),
+    "MemoryChain": Entry("sabsim.envs.memory_chain:MemoryChain"),
+    "DiscountingChain": Entry("sabsim.envs.discounting_chain:DiscountingChain"),
+    "UmbrellaChain": Entry("sabsim.envs.umbrella_chain:UmbrellaChain"),
 }
 
 
