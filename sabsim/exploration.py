@@ -18,8 +18,9 @@ MANY_SLOTS = 4_000
 class Exploration:
     """Who explores, of ``streams`` streams, and the noise for a block of ``block`` steps and ``slots`` slots.
 
-    ``temperature``, in units of the salience's scale, divides the scores of those who explore. ``arrays``: ``noise``
-    (block, B, S), standard Gumbel; ``exploring`` and ``coin`` (B, 1), 1 where this sequence and the next explores.
+    ``temperature`` divides the scores of those who explore. ``arrays``: ``noise`` (block, B, S), standard Gumbel;
+    ``exploring`` and ``coin`` (B, 1), 1 where this sequence and the next explores; ``sharpness`` (B, 1), what scores are
+    multiplied by: 1 / temperature where this sequence explores, else 1.
     """
 
     def __init__(self, *, block: int, streams: int, slots: int, temperature: float, like: Tensor) -> None:
@@ -28,6 +29,7 @@ class Exploration:
             "noise": like.new_zeros(block, streams, slots),
             "exploring": like.new_ones(streams, 1),
             "coin": like.new_ones(streams, 1),
+            "sharpness": like.new_full((streams, 1), 1 / temperature),
         }
 
     def draw(self, generator: torch.Generator) -> None:
@@ -44,10 +46,7 @@ class Exploration:
         """The streams in ``done`` (B,) begin a sequence."""
         exploring = self.arrays["exploring"]
         exploring.copy_(torch.where(done.unsqueeze(1), self.arrays["coin"], exploring))
-
-    def sharpness(self, scale: Tensor) -> Tensor:
-        """What scores of this ``scale`` (1,) are multiplied by, ``(B, 1)``: 1 where the sequence does not explore."""
-        return torch.where(self.arrays["exploring"] > 0, 1 / (self.temperature * scale), 1.0)
+        self.arrays["sharpness"].copy_(torch.where(exploring > 0, 1 / self.temperature, 1.0))
 
     def noise(self, step: int) -> Tensor:
         """What is added to the scores, so divided, for the choice at a step of the block, ``(B, S)``."""

@@ -45,10 +45,6 @@ class Salience(ABC):
         """What of the score depends on the memory alone: computed once per update, ``m`` (B, S, n) -> (B, S, .)."""
         return m
 
-    def scale(self, p: Views) -> Tensor:
-        """How large scores are, ``(1,)``: the unit of the temperature at which recall explores, constant for gradients."""
-        return next(iter(p.values())).new_ones(1)
-
     @abstractmethod
     def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
         """Scores a of shape ``(B, S)`` from ``keys`` and ``h_hat`` (B, n)."""
@@ -145,9 +141,6 @@ class Cosine(Salience):
     def keys(self, p: Views, m: Tensor) -> Tensor:
         k = (m.flatten(0, 1) @ p["W_k"].t()).view(m.shape)
         return k.mul_(p["g"] / self._norm(k))
-
-    def scale(self, p: Views) -> Tensor:
-        return p["g"].abs().clamp_min(self.SHORTEST)
 
     def score(self, p: Views, keys: Tensor, h_hat: Tensor, trace: Trace, t: int) -> Tensor:
         q = trace["q"][t]

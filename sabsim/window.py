@@ -183,7 +183,7 @@ class Window:
         if exploration is None:
             recall = self.sparsifier.forward(a.add_(self.gap))
         else:
-            sharpness = exploration.sharpness(p.salience.scale(p.value["salience"]))
+            sharpness = exploration.arrays["sharpness"]
             noise = exploration.noise(position - self.history)
             recall = self.sparsifier.draw(a.mul_(sharpness).add_(self.gap), noise, sharpness)
         rows = memory.rows(recall.slot).flatten()

@@ -79,8 +79,7 @@ def test_the_gradient_with_noise_is_the_oracle_s(
         odd += int((read.weight[:, 0] < read.weight[:, 1]).sum())  # the first draw was not the more salient
         drawn = torch.full_like(birth, -1).scatter(1, read.slot, read.source_step)
         assert learner._exploration is not None
-        unit = learner.parameters["salience.g"].abs() if "salience.g" in learner.parameters else torch.ones(1)
-        temperature = torch.where(learner._exploration.arrays["exploring"][:, 0] > 0, explore * unit, 1.0)
+        temperature = torch.where(learner._exploration.arrays["exploring"][:, 0] > 0, explore, 1.0)
         warm |= {float(value) for value in temperature}
         expected_y = oracle.step(2 * draw(t, STREAMS, D_IN), drawn, temperature)
         torch.testing.assert_close(y, expected_y, rtol=1e-12, atol=1e-12)
@@ -94,7 +93,7 @@ def test_the_gradient_with_noise_is_the_oracle_s(
             error = (learner.grads[name] - gradient).abs().max()
             assert error < 1e-9 * max(float(gradient.abs().max()), 1e-3), name
     assert odd > 10
-    assert warm == {1.0, float(explore * unit)}
+    assert warm == {1.0, explore}
 
 
 # What is drawn

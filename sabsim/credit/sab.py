@@ -24,9 +24,9 @@ class SAB(CreditRule):
         k_att: every k_att-th hidden state is offered to the macrostate.
         replays: segments per stream and update, those of greatest credit; 0 is recall without replay.
         update_every: steps between updates, 1 .. k_trunc; None means k_trunc.
-        explore: temperature of recall in every other sequence (at random) while learning, never in evaluation, in units of
-            the salience's scale (cosine: g; the others: 1): saliences are divided by it, and the k_top are drawn by them
-            with Gumbel noise; 0 is off. Only the softmax sparsifier draws, the others choose by score alone.
+        explore: temperature of recall in every other sequence (at random) while learning, never in evaluation: saliences
+            are divided by it, and the k_top are drawn by them with Gumbel noise; 0 is off. Only the softmax sparsifier
+            draws, the others choose by score alone.
         negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
         trigger: ``clock`` updates after every block; ``replay`` only after a block whose replayed credit exceeds its
             running mean, the gradients of the blocks between being accumulated.
@@ -41,7 +41,7 @@ class SAB(CreditRule):
     k_att: int = 1
     replays: int = 2
     update_every: int | None = None
-    explore: float = 1.0
+    explore: float = 10.0
     negligible: float = 0.02
     trigger: Trigger = "clock"
 

@@ -25,7 +25,7 @@ typedef struct {
     int64_t block;
     int64_t k_trunc;
     int64_t budget; /* R */
-    double temperature; /* of recall in the streams that explore, in units of the sharpness */
+    double temperature; /* of recall in the streams that explore */
     int64_t observed; /* bytes of an observation; 0: none are kept */
     int64_t lazy; /* whether keys may be older than the parameters: keys.c */
     int64_t room; /* C, exact keys kept beside older ones, a stream */
@@ -90,6 +90,7 @@ typedef struct {
     real *noise;     /* (block, B, S); NULL where nothing explores */
     real *exploring; /* (B) */
     real *coin;      /* (B) */
+    real *exploring_sharpness; /* (B) what scores are multiplied by */
 
     /* The macrostate; one spare slot a stream. */
     real *slot_m;          /* (B, S+1, n) */

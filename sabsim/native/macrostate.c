@@ -16,7 +16,10 @@ void sab_clear(const Learner *l, const uint8_t *done)
 void sab_toss(const Learner *l, const uint8_t *done)
 {
     for (int64_t b = 0; b < l->streams; b++)
-        if (done[b]) l->exploring[b] = l->coin[b];
+        if (done[b]) {
+            l->exploring[b] = l->coin[b];
+            l->exploring_sharpness[b] = l->coin[b] != 0 ? (real)(1 / l->temperature) : 1;
+        }
 }
 
 /* Whether slot i of a stream, whose slots begin at `base`, goes before slot j: the lower score; of equal ones the newer. */

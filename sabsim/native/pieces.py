@@ -225,7 +225,8 @@ class NativeExploration(Exploration):
     def __init__(self, calls: Calls, **settings: Any) -> None:
         super().__init__(**settings)
         self._calls = calls
-        calls.learner.bind(**self.arrays)
+        names = {"sharpness": "exploring_sharpness"}
+        calls.learner.bind(**{names.get(name, name): array for name, array in self.arrays.items()})
         calls.learner.set(temperature=self.temperature)
 
     def begin(self, done: Tensor) -> None:

@@ -70,7 +70,6 @@ static void choose_slots(
 static void read_slots(const Learner *l, int64_t t, int64_t noisy)
 {
     const int64_t n = l->n, slots = l->slots, reads = l->reads;
-    const real g = l->sharpness[0] < 0 ? -l->sharpness[0] : l->sharpness[0], scale = g < SHORTEST ? SHORTEST : g;
     real *q = l->q + t * l->streams * n;
     memset(q, 0, sizeof(real) * l->streams * n);
     times_packed(l->streams, n, n, l->h_hat + t * l->streams * n, n, l->packed_W_q, q, n);
@@ -81,7 +80,7 @@ static void read_slots(const Learner *l, int64_t t, int64_t noisy)
         l->q_norm[row] = length_of(n, q);
         scale_row(n, 1 / l->q_norm[row], q);
         const int explores = noisy && l->exploring[b] != 0;
-        const real sharpness = explores ? 1 / ((real)l->temperature * scale) : 1;
+        const real sharpness = explores ? l->exploring_sharpness[b] : 1;
         const real *noise = explores ? l->noise + ((t - l->history) * l->streams + b) * slots : NULL;
         real *score = l->score;
         choose_slots(l, b, q, sharpness, noise, index, score);

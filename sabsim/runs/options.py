@@ -44,8 +44,8 @@ class LearnerOptions:
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
     """Steps between parameter updates (u), at most k_trunc."""
-    explore: Annotated[float, arg(metavar="TEMPERATURE")] = 1.0
-    """Temperature, in units of g, at which half of the training sequences draw what they recall; 0: none do (sab)."""
+    explore: Annotated[float, arg(metavar="TEMPERATURE")] = 10.0
+    """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
     trigger: _Text = "clock"
