@@ -16,6 +16,12 @@ PICTURES: dict[str, tuple[dict[str, Any], int, int]] = {
     "TMaze": ({"active": True, "memory_length": 12, "credit_length": 20}, 0, 1),
     "Exam": ({"delay": 30, "lead": 3}, 0, 14),
     "TraceConditioning": ({}, 0, 40),
+    "KeyToDoor": ({}, 1, 12),
+    "DelayedMatch": ({}, 1, 3),
+    "Alternation": ({}, 1, 14),
+    "MemoryChain": ({}, 1, 4),
+    "DiscountingChain": ({}, 1, 5),
+    "UmbrellaChain": ({}, 1, 5),
 }
 
 
