@@ -2,14 +2,16 @@
 
     python benchmarks/many_slots.py collect --out runs/keys.pt
     python benchmarks/many_slots.py measure runs/keys.pt --out results/recall/index.json
+    python benchmarks/many_slots.py bound runs/keys.pt --out results/recall/bound.json
     python benchmarks/many_slots.py learn --missed 0 0.2 0.5 --out results/recall/learning.json
 
 ``collect`` trains on copying (T = 100, default settings, 32 slots) and goes on learning while it keeps states, the W_k that
 were in force 0 to 1,000 updates earlier, and queries. ``measure`` needs faiss-cpu and hnswlib, of which sabsim uses
 neither. It builds each index over keys made with an older W_k, asks for candidates, gives these their exact scores, and
 compares the k_top with the exact ones. Times are CPU time of one thread; beside them what recall without an index pays in
-torch: products of all keys with a query, and new keys for all slots once an update. ``learn`` trains on copying while
-recall misses each microstate at every step with some probability, as an index does that finds that share of them.
+torch: products of all keys with a query, and new keys for all slots once an update. ``bound`` counts the slots that the
+native backend must look at more closely. ``learn`` trains on copying while recall misses each microstate at every step with
+some probability, as an index does that finds the others.
 """
 
 from __future__ import annotations
@@ -169,6 +171,23 @@ def measure(data: dict[str, Any], slots: int, candidates: int) -> dict[str, Any]
     return {"slots": slots, "candidates": candidates, "exact, in torch": exactly, "indices": rows}
 
 
+def bound(data: dict[str, Any], slots: int) -> dict[str, Any]:
+    """How many slots the bound of ``sabsim/native/keys.c`` leaves that could be among the k_top, by the age of the keys."""
+    m, newest = data["m"][-slots:], data["W_k"][0]
+    q = normalize(data["query"] @ data["W_q"].t(), dim=1)
+    rows = []
+    for lag in LAGS[1:]:
+        older = data["W_k"][lag]
+        keys = m @ older.t()
+        score, moved = q @ normalize(keys, dim=1).t(), (newest - older).norm() * m.norm(dim=1) / keys.norm(dim=1)
+        slack = torch.where(moved < 0.25, 8 / 7 * moved, 2.0)
+        least = (score - slack).topk(K_TOP, dim=1).values[:, -1:]
+        left = (score + slack >= least).sum(1).float().quantile(torch.tensor([0.1, 0.5, 0.9]))
+        rows.append({"age_of_keys_in_updates": lag, "slots_left_10_50_90_percent": [round(x) for x in left.tolist()]})
+        print(rows[-1], flush=True)
+    return {"slots": slots, "bound": rows}
+
+
 class Overlooking:
     """Makes a learner's choice overlook each slot at each step with probability ``missed``, whether it explores or not.
 
@@ -238,6 +257,10 @@ def main() -> None:
     second.add_argument("--slots", type=int, nargs="+", default=[10_000, 100_000])
     second.add_argument("--candidates", type=int, default=50, help="asked of an index for each query (default 50)")
     second.add_argument("--out", type=Path, required=True)
+    between = commands.add_parser("bound", help="slots that older keys leave in doubt, on what was collected")
+    between.add_argument("data", type=Path)
+    between.add_argument("--slots", type=int, nargs="+", default=[10_000])
+    between.add_argument("--out", type=Path, required=True)
     third = commands.add_parser("learn", help="training while recall misses some of the microstates")
     third.add_argument("--missed", type=float, nargs="+", default=[0.0, 0.2, 0.5], help="probabilities (default 0 0.2 0.5)")
     third.add_argument("--T", type=int, default=100, help="T of copying (default 100)")
@@ -254,7 +277,10 @@ def main() -> None:
         result = {"runs": [learn(missed, options.T, options.sequences, options.seed) for missed in options.missed]}
     else:
         data = torch.load(options.data, weights_only=True)
-        cases = [measure(data, slots, options.candidates) for slots in options.slots]
+        cases = [
+            measure(data, slots, options.candidates) if options.command == "measure" else bound(data, slots)
+            for slots in options.slots
+        ]
         result = {"cases": cases, "keys": data["configuration"], "seed": data["seed"]}
     result |= {
         "machine": f"{cpu_model()}, {platform.system()}, one thread, CPU time",
