@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", default=["native", "torch"])
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--slots", type=int, nargs="+", default=[32, 1_000, 10_000, 100_000])
-    parser.add_argument("--steps", type=int, default=2_000_000, help="about steps x slots x streams a case")
+    parser.add_argument("--steps", type=int, default=50_000_000, help="about steps x slots x streams a case")
     parser.add_argument("--out", type=Path, default=None, help="JSON file for the result")
     options = parser.parse_args()
     torch.set_num_threads(1)

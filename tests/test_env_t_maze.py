@@ -180,4 +180,5 @@ def test_any_arguments(
     steps = episode(env, lambda e: int(generator.integers(4)))
     assert len(steps) <= env.horizon + slack
     assert all(s[0] in env.observation_space for s in steps)
-    assert sum(s[2] for s in steps) >= -penalty * (env.horizon + slack) / (env.horizon - 1)
+    # Rounding: a sum of many equal penalties against their product.
+    assert sum(s[2] for s in steps) >= -penalty * (env.horizon + slack) / (env.horizon - 1) - 1e-9

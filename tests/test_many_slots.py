@@ -62,6 +62,22 @@ def test_a_history_with_older_keys_is_that_with_exact_ones(
 
 
 @compiled
+def test_a_stream_of_equal_microstates_is_plain_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "EXACT_KEYS", 20)
+    learner = learner_of(True, monkeypatch, credit=replace(RULE, explore=0.0), optimizer=Adam(lr=1e-5))
+    play(learner, 0, 99)
+    plain = learner.window._calls.learner.tensors["plain"]  # type: ignore[attr-defined]
+    assert (plain == 0).all()
+    learner.macrostate.arrays["m"].fill_(0.1)
+    learner.window.refresh(learner.macrostate)
+    play(learner, 102, 108)
+    before = plain.clone()
+    assert (before > 0).all()
+    play(learner, 108, 114)
+    assert torch.equal(plain, before - 2)
+
+
+@compiled
 def test_most_slots_need_no_exact_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it is for: with parameters that change little, few exact keys; in an evaluation, no new base."""
     learner = learner_of(True, monkeypatch, credit=replace(RULE, explore=0.0), optimizer=Adam(lr=1e-5))
@@ -92,11 +108,15 @@ def test_the_noise_of_many_slots_is_gumbel_noise() -> None:
 @given(
     slots=st.integers(3, 40), filled=st.integers(0, 40), drift=st.sampled_from([0.0, 1e-6, 1e-3, 0.1, 10.0]),
     kinds=st.integers(1, 12), g=st.sampled_from([10.0, 0.0, -3.0]), seed=st.integers(0, 1000),
+    room=st.sampled_from([2, 1024]),
 )  # fmt: skip
-def test_the_choice_is_the_naive_one(slots: int, filled: int, drift: float, kinds: int, g: float, seed: int) -> None:
+def test_the_choice_is_the_naive_one(
+    slots: int, filled: int, drift: float, kinds: int, g: float, seed: int, room: int
+) -> None:
     """Against the definition, with many equal microstates, zeros, empty slots, and any distance from the base."""
     filled, generator = min(filled, slots), torch.Generator().manual_seed(seed)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "EXACT_KEYS", room)
         learner = learner_of(
             True, patch, retention=Recent(slots=slots), streams=1, dtype=torch.float64,
             credit=replace(RULE, replays=0, explore=0.0),

@@ -6,7 +6,10 @@
    a score lies within g cos(u, q) +- |g| (8/7 x + rounding) as long as x < 1/4. Slots whose upper end is below the k_top-th
    greatest lower end cannot be among the k_top; the few others get their exact keys, and what is chosen and with what
    weight is, to the last bit, what it would be with all keys exact. Once the exact keys made since cost as much as making
-   all keys anew, that is done. */
+   all keys anew, that is done.
+
+   A stream with more slots in doubt than there is room for, after a great change or with very many equal microstates, is
+   `plain` for some blocks: all its keys are exact, as those of a learner of few slots always are. */
 
 #include "learner.h"
 
@@ -14,6 +17,7 @@
 #define SHORTEST ((real)1e-6)  /* shorter vectors are not stretched to length 1 */
 #define KEY_ROWS 64            /* keys made together: what they are made of and they themselves stay in the cache */
 #define UNBOUNDED ((real)1e30) /* stretch of a key so short that nothing is known of where it turns */
+#define PLAIN_BLOCKS 16        /* for how many blocks a stream is plain */
 #define FAR 0.25               /* greatest x for which the bound above is used */
 #define UNIT_ROUNDING (sizeof(real) == 4 ? 6e-8 : 1.2e-16)
 
@@ -42,18 +46,22 @@ static int any_outdated(const Learner *l, int64_t b, int64_t first, int64_t last
     return 0;
 }
 
-/* Makes the keys of `rows` slots of stream b from `first` on: exact, or if lazy of length 1 and by the base. */
+/* Whether the keys of stream b are of length 1 and by the base, and not exact. */
+static int by_base(const Learner *l, int64_t b) { return l->lazy && !l->plain[b]; }
+
+/* Makes the keys of `rows` slots of stream b from `first` on. */
 static void make_keys(const Learner *l, int64_t b, int64_t first, int64_t rows)
 {
     const int64_t n = l->n, place = b * (l->slots + 1) + first, slot = b * l->slots + first;
     const real *m = l->slot_m + place * n;
+    const int base = by_base(l, b);
     real *key = l->keys + slot * n;
     memset(key, 0, sizeof(real) * rows * n);
-    times_packed(rows, n, n, m, n, l->lazy ? l->packed_base : l->packed_W_k, key, n);
+    times_packed(rows, n, n, m, n, base ? l->packed_base : l->packed_W_k, key, n);
     for (int64_t i = 0; i < rows; i++, key += n, m += n) {
         const real length = length_of(n, key);
-        scale_row(n, (l->lazy ? 1 : l->sharpness[0]) / length, key);
-        if (l->lazy) l->stretch[slot + i] = length < 2 * SHORTEST ? UNBOUNDED : length_of(n, m) / length;
+        scale_row(n, (base ? 1 : l->sharpness[0]) / length, key);
+        if (base) l->stretch[slot + i] = length < 2 * SHORTEST ? UNBOUNDED : length_of(n, m) / length;
     }
     memcpy(l->key_stamp + slot, l->slot_stamp + place, sizeof(int64_t) * rows);
 }
@@ -95,9 +103,11 @@ static int64_t renew_base(const Learner *l, int64_t parameters, int64_t memory)
 void sab_refresh(const Learner *l, int64_t parameters, int64_t memory)
 {
     for (int64_t b = 0; b < l->streams; b++) l->filled[b] = count_filled(l, b);
-    const int64_t all = l->lazy ? renew_base(l, parameters, memory) : parameters || memory;
+    const int64_t renewed = l->lazy ? renew_base(l, parameters, memory) : 0;
     for (int64_t b = 0; b < l->streams; b++) {
-        const int64_t filled = l->filled[b];
+        const int64_t filled = l->filled[b], was_plain = l->lazy && l->plain[b];
+        if (was_plain && parameters) l->plain[b]--;
+        const int64_t all = by_base(l, b) ? renewed || was_plain : parameters || memory;
         if (all)
             for (int64_t i = filled; i < l->slots; i++) l->key_stamp[b * l->slots + i] = -1;
         for (int64_t first = 0; first < filled; first += KEY_ROWS) {
@@ -105,6 +115,15 @@ void sab_refresh(const Learner *l, int64_t parameters, int64_t memory)
             if (all || any_outdated(l, b, first, first + rows)) make_keys(l, b, first, rows);
         }
     }
+}
+
+/* More slots of stream b are in doubt than there is room for: all its keys become exact. */
+static void become_plain(const Learner *l, int64_t b)
+{
+    l->plain[b] = PLAIN_BLOCKS;
+    l->spent[0] += l->filled[b];
+    for (int64_t first = 0; first < l->filled[b]; first += KEY_ROWS)
+        make_keys(l, b, first, least(KEY_ROWS, l->filled[b] - first));
 }
 
 /* The exact key of slot i of stream b, made if need be; valid until the next is asked for. */

@@ -81,6 +81,7 @@ typedef struct {
     real *packed_base; /* its transpose */
     double *drift;   /* (2) |W_k - base_W_k| and |W_k| */
     int64_t *spent;  /* (1) exact keys made since base_W_k was W_k */
+    int64_t *plain;  /* (B) for how many blocks more all keys of a stream are exact */
     real *exact;     /* (B, C, n) exact keys */
     int64_t *exact_slot; /* (B, C) of which slots */
     int64_t *exact_count; /* (B) how many */
@@ -109,7 +110,7 @@ typedef struct {
     int64_t *when;         /* (B, S) ring position of that recall */
     int64_t *touched;      /* (B, K k) slots whose credit and best are set, rising */
     int64_t *touches;      /* (B) how many */
-    real *score;           /* (2 K k) scores, and what the choice goes by */
+    real *score;           /* (2 K) scores, and what the choice goes by */
     real *dy;              /* (block, B, w) */
     real *dh;              /* (B, n) */
     real *dc;              /* (B, n) */

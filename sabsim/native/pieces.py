@@ -26,7 +26,7 @@ from .bindings import Calls, ready
 LAZY_FROM = 4_000
 """From this many slots on keys may be older than the parameters, with exact ones where it matters (``keys.c``)."""
 EXACT_KEYS = 1_024
-"""Room for exact keys beside older ones, a stream and block; those that find none are made at every step."""
+"""Room for exact keys beside older ones, a stream and block; where more are in doubt at a step, all become exact."""
 
 
 class NativeBackend(Backend):
@@ -90,13 +90,13 @@ class NativeWindow(Window):
             when = self.age.new_full((streams, slots), self.history + self.block - k)
             credit, best, when = self._left = Credits(torch.zeros_like(self.keys), best, when)
             calls.learner.bind(keys=self.keys, credit=credit, best=best, when=when)
-            calls.scratch(packed_W_q=(size(n, n),), packed_W_k=(size(n, n),), score=(2 * k * reads,))
-            lazy, room = slots >= LAZY_FROM, min(slots, EXACT_KEYS)
-            calls.learner.set(lazy=lazy, room=room)
+            calls.scratch(packed_W_q=(size(n, n),), packed_W_k=(size(n, n),), score=(2 * reads,))
+            lazy, exact = slots >= LAZY_FROM, min(slots, EXACT_KEYS)
+            calls.learner.set(lazy=lazy, room=exact)
             if lazy:
                 calls.scratch(base_W_k=(n, n), packed_base=(size(n, n),), drift=(2,), spent=(1,), stretch=(streams, slots))
-                calls.scratch(exact=(streams, room, n), exact_slot=(streams, room), exact_count=(streams,))
-                calls.scratch(exact_at=(streams, slots), bound=(slots,))
+                calls.scratch(exact=(streams, exact, n), exact_slot=(streams, exact), exact_count=(streams,))
+                calls.scratch(exact_at=(streams, slots), bound=(slots,), plain=(streams,))
             calls.scratch(key_stamp=(streams, slots), filled=(streams,), touched=(streams, k * reads), touches=(streams,))
             calls.scratch(offered=(self.block, streams))
             calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))

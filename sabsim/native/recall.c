@@ -54,12 +54,18 @@ static void choose_slots(
     const int64_t n = l->n, filled = l->filled[b];
     const real *key = l->keys + b * l->slots * n;
     Best best = {l->reads, 0, index, score, score + l->reads};
-    const int lazy = l->lazy && filled > l->reads;
-    const real threshold = lazy ? bound_choices(l, b, q, sharpness, noise, &best) : 0;
+    real threshold = 0;
+    if (by_base(l, b) && filled) {
+        threshold = bound_choices(l, b, q, sharpness, noise, &best);
+        int64_t in_doubt = 0;
+        for (int64_t i = 0; i < filled; i++) in_doubt += !(l->bound[i] < threshold);
+        if (in_doubt > l->room) become_plain(l, b);
+    }
+    const int base = by_base(l, b);
     best.held = 0;
     for (int64_t i = 0; i < filled; i++) {
-        if (lazy && l->bound[i] < threshold) continue;
-        const real a = sharpness * dot(n, l->lazy ? exact_key(l, b, i) : key + i * n, q);
+        if (base && l->bound[i] < threshold) continue;
+        const real a = sharpness * dot(n, base ? exact_key(l, b, i) : key + i * n, q);
         consider(&best, i, a, noise ? a + noise[i] : a);
     }
     for (int64_t i = filled; best.held < best.reads; i++) consider(&best, i, EMPTY, EMPTY);
