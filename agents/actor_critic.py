@@ -15,10 +15,11 @@ Array = NDArray[np.floating[Any]]
 
 
 class Returns(NamedTuple):
-    """``advantage`` of the actions taken and the value's ``target``, each ``(steps, streams)``."""
+    """``advantage`` of the actions taken, the value's ``target`` and the ``td_error`` of one step, ``(steps, streams)``."""
 
     advantage: Array
     target: Array
+    td_error: Array
 
 
 def returns(value: Array, reward: Array, ended: Array, last: Array, *, gamma: float, decay: float) -> Returns:
@@ -32,10 +33,11 @@ def returns(value: Array, reward: Array, ended: Array, last: Array, *, gamma: fl
     error = reward - value
     error[:-1] += alive[:-1] * value[1:]
     error[-1] += alive[-1] * last
+    td_error = error.copy()
     alive *= decay
     for t in range(len(error) - 2, -1, -1):
         error[t] += alive[t] * error[t + 1]
-    return Returns(error, error + value)
+    return Returns(error, error + value, td_error)
 
 
 def signals(

@@ -1,0 +1,213 @@
+"""The online actor-critic: acts step by step, learns from a window of steps at its end, keeps nothing else of the past.
+
+What remembers, recalls and assigns credit is the learner; here is what turns rewards into its learning signal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sabsim.errors import ConfigError
+from sabsim.learner import ReadEvents
+from sabsim.replay import ReplayEvents
+
+from .actor_critic import Array, Returns, returns, signals
+from .arena import Arena
+from .normalise import Normaliser, RewardScale
+
+_RMS_FOLLOW = 0.01
+"""Share of a new window in the running mean square of the advantages, once there were enough."""
+_RMS_LEAST = 1e-3
+
+
+class Learner(Protocol):
+    """What an agent asks of a learner: the calls of ``sabsim.StreamingLearner``, which rivals offer too."""
+
+    streams: int
+
+    @property
+    def read(self) -> ReadEvents | None: ...
+    def reset(self, done: Tensor) -> None: ...
+    def step(self, x: Tensor) -> Tensor: ...
+    def peek(self, x: Tensor) -> Tensor: ...
+    def learn_block(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None: ...
+    def check(self) -> None: ...
+    def evaluator(self, *, streams: int | None = None, seed: int = 0) -> Learner: ...
+    def state_dict(self) -> dict[str, Tensor | int]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorCritic:
+    """How rewards become a learning signal.
+
+    Args:
+        gamma: discount per step, in [0, 1].
+        decay: lambda of the returns, in [0, 1]: 0 for one-step TD errors, 1 for returns to the window's end.
+        entropy: weight of the policy's entropy.
+        value: weight of the value's squared error.
+        scale_advantage: whether advantages are divided by their running root mean square.
+        scale_reward: whether rewards are divided by the running standard deviation of their discounted sums.
+        normalise: whether observations are brought to mean 0 and standard deviation 1.
+
+    Raises ConfigError: for a value out of range.
+    """
+
+    gamma: float = 0.99
+    decay: float = 0.95
+    entropy: float = 0.01
+    value: float = 0.5
+    scale_advantage: bool = True
+    scale_reward: bool = False
+    normalise: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be between 0 and 1")
+        for name in ("entropy", "value"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be 0 or more")
+
+
+class Played(NamedTuple):
+    """One window of an agent, every field ``(steps, streams)`` but the last two.
+
+    ``begins``: the observation of the step began an episode; ``action``; ``reward`` as the environment gave it;
+    ``terminated``, ``truncated``: the episode ended with that action; ``value``: of the state before the action;
+    ``td_error``: reward + gamma (value of the next state) - value; ``entropy`` of the policy, in nats. ``infos``: of the
+    step's end, ``[step][stream]``; ``events``: what was replayed.
+    """
+
+    begins: NDArray[np.bool_]
+    action: NDArray[np.int64]
+    reward: Array
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    value: Array
+    td_error: Array
+    entropy: Array
+    infos: list[list[dict[str, Any]]]
+    events: ReplayEvents | None
+
+
+class Agent:
+    """Plays ``arena`` with ``learner``, whose outputs are the policy's logits and, last, the value.
+
+    Args: ``window``: steps between two updates, the learner's block. ``seed``: of the actions drawn.
+    """
+
+    def __init__(self, arena: Arena, learner: Learner, how: ActorCritic, *, window: int, seed: int) -> None:
+        self.arena, self.learner, self.how, self.steps = arena, learner, how, window
+        self._random = np.random.default_rng(seed)
+        self._see = Normaliser(arena.size) if how.normalise else None
+        self._scale = RewardScale(arena.streams, how.gamma) if how.scale_reward else None
+        self._square, self._windows = 0.0, 0
+        shape = (window, arena.streams)
+        self._seen = np.zeros((*shape, arena.size), dtype=np.float32)
+        self._output = np.zeros((*shape, arena.actions + 1), dtype=np.float32)
+
+    def window(self) -> Played:
+        """``window`` steps of each environment, and an update.
+
+        Raises NonFiniteError: for an observation or reward that is NaN or infinite (call ``learner.check`` for the rest).
+        """
+        arena, actions = self.arena, self.arena.actions
+        shape = (self.steps, arena.streams)
+        action = np.zeros(shape, dtype=np.int64)
+        reward, learned = np.zeros((2, *shape))
+        begins, terminated, truncated = np.zeros((3, *shape), dtype=bool)
+        infos = []
+        # The largest logit plus Gumbel noise is a sample of the policy.
+        noise = self._random.gumbel(size=(*shape, actions))
+        for t in range(self.steps):
+            begins[t], self._seen[t] = arena.begins, arena.x
+            self._output[t] = self._step()
+            action[t] = (self._output[t, :, :actions] + noise[t]).argmax(1)
+            arena.step(action[t].tolist())
+            reward[t], terminated[t], truncated[t] = arena.reward, arena.terminated, arena.truncated
+            learned[t] = self._worth(arena.reward)
+            infos.append(arena.infos.copy())
+        if self._see is not None:
+            self._see.meet(self._seen.reshape(-1, arena.size))
+        found = returns(
+            self._output[..., actions].astype(np.float64),
+            learned,
+            terminated | truncated,
+            self._value(arena.x),
+            gamma=self.how.gamma,
+            decay=self.how.decay,
+        )
+        events = self._learn(action, found)
+        value = self._output[..., actions].astype(np.float64)
+        entropy = _entropy(self._output[..., :actions].astype(np.float64))
+        return Played(begins, action, reward, terminated, truncated, value, found.td_error, entropy, infos, events)
+
+    def _step(self) -> NDArray[np.float32]:
+        if self.arena.begins.any():
+            self.learner.reset(torch.from_numpy(self.arena.begins))
+        return self.learner.step(self._input(self.arena.x)).numpy()
+
+    def _input(self, x: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(x if self._see is None else self._see(x))
+
+    def _value(self, x: NDArray[np.float32]) -> Array:
+        """The values (streams,) of states whose observation is ``x``, were they the next ones."""
+        return self.learner.peek(self._input(x)).numpy()[:, self.arena.actions].astype(np.float64)
+
+    def _worth(self, reward: Array) -> Array:
+        """Rewards as they are learned from: scaled, and where the episode was cut off, with what would have followed."""
+        arena = self.arena
+        worth = reward if self._scale is None else self._scale(reward, arena.terminated | arena.truncated)
+        if arena.truncated.any():
+            worth = worth + self.how.gamma * np.where(arena.truncated, self._value(arena.final), 0.0)
+        return worth
+
+    def _learn(self, action: NDArray[np.int64], found: Returns) -> ReplayEvents | None:
+        advantage = found.advantage
+        if self.how.scale_advantage:
+            self._windows += 1
+            follow = max(1 / self._windows, _RMS_FOLLOW)
+            self._square += (float(np.mean(advantage * advantage)) - self._square) * follow
+            advantage = advantage / max(self._square**0.5, _RMS_LEAST)
+        signal = signals(
+            self._output,
+            action,
+            found._replace(advantage=advantage),
+            value_weight=self.how.value,
+            entropy_weight=self.how.entropy,
+        )
+        loss = torch.from_numpy(np.abs(found.td_error).astype(np.float32))
+        return self.learner.learn_block(torch.from_numpy(signal), loss)
+
+    def state(self) -> dict[str, Any]:
+        """What is not the learner's or the arena's, as JSON can hold it."""
+        return {
+            "random": self._random.bit_generator.state,
+            "see": None if self._see is None else self._see.state(),
+            "scale": None if self._scale is None else self._scale.state(),
+            "square": self._square,
+            "windows": self._windows,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The opposite of ``state``."""
+        self._random.bit_generator.state = state["random"]
+        self._square, self._windows = state["square"], state["windows"]
+        if self._see is not None:
+            self._see.restore(state["see"])
+        if self._scale is not None:
+            self._scale.restore(state["scale"])
+
+
+def _entropy(logits: Array) -> Array:
+    """Entropy, in nats, of the policies with these ``logits`` (..., actions)."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    total = np.exp(shifted).sum(-1)
+    return np.log(total) - (np.exp(shifted) * shifted).sum(-1) / total
