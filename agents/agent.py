@@ -139,7 +139,7 @@ class Agent:
         found = returns(
             self._output[..., actions].astype(np.float64),
             learned,
-            terminated | truncated,
+            (terminated | truncated).astype(np.float64),
             self._value(arena.x),
             gamma=self.how.gamma,
             decay=self.how.decay,

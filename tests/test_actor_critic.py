@@ -18,7 +18,7 @@ def rng() -> np.random.Generator:
 def test_the_signal_is_the_gradient_of_the_loss(rng: np.random.Generator) -> None:
     output = rng.normal(size=(STEPS, STREAMS, ACTIONS + 1))
     action = rng.integers(0, ACTIONS, (STEPS, STREAMS))
-    found = Returns(rng.normal(size=(STEPS, STREAMS)), rng.normal(size=(STEPS, STREAMS)))
+    found = Returns(*rng.normal(size=(3, STEPS, STREAMS)))
     y = torch.tensor(output, requires_grad=True)
     log_policy = torch.log_softmax(y[..., :-1], 2)
     surprise = -log_policy.gather(2, torch.tensor(action).unsqueeze(2)).squeeze(2)
@@ -48,8 +48,11 @@ def test_td_errors(rng: np.random.Generator) -> None:
     last, ended = rng.normal(size=STREAMS), np.zeros((STEPS, STREAMS))
     ended[3] = 1
     following = np.vstack([value[1:], last[None]]) * (1 - ended)
-    found = returns(value, reward, ended, last, gamma=GAMMA, decay=0.0)
-    assert np.allclose(found.advantage, reward + GAMMA * following - value)
+    expected = reward + GAMMA * following - value
+    for decay in (0.0, 0.9):
+        found = returns(value, reward, ended, last, gamma=GAMMA, decay=decay)
+        assert np.allclose(found.td_error, expected)
+        assert decay or np.allclose(found.advantage, expected)
 
 
 def test_symbols_are_one_hot() -> None:
