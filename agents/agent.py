@@ -17,6 +17,7 @@ from sabsim.errors import ConfigError
 from sabsim.learner import ReadEvents
 from sabsim.replay import ReplayEvents
 
+from .action_credit import ActionCredit
 from .actor_critic import Array, Returns, returns, signals
 from .arena import Arena
 from .normalise import Normaliser, RewardScale
@@ -98,13 +99,24 @@ class Played(NamedTuple):
 
 
 class Agent:
-    """Plays ``arena`` with ``learner``, whose outputs are the policy's logits and, last, the value.
+    """Plays ``arena`` with ``learner``, whose outputs are the policy's logits and then the value.
 
-    Args: ``window``: steps between two updates, the learner's block. ``seed``: of the actions drawn.
+    Args: ``window``: steps between two updates, the learner's block. ``seed``: of the actions drawn. ``action_credit``: of
+    the same learner, whose last output is then its baseline.
     """
 
-    def __init__(self, arena: Arena, learner: Learner, how: ActorCritic, *, window: int, seed: int) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        learner: Learner,
+        how: ActorCritic,
+        *,
+        window: int,
+        seed: int,
+        action_credit: ActionCredit | None = None,
+    ) -> None:
         self.arena, self.learner, self.how, self.steps = arena, learner, how, window
+        self.action_credit = action_credit
         self._random = np.random.default_rng(seed)
         self._see = Normaliser(arena.size) if how.normalise else None
         self._scale = RewardScale(arena.streams, how.gamma) if how.scale_reward else None
@@ -130,9 +142,13 @@ class Agent:
             begins[t], self._seen[t] = arena.begins, arena.x
             self._output[t] = self._step()
             action[t] = (self._output[t, :, :actions] + noise[t]).argmax(1)
+            if self.action_credit is not None:
+                self.action_credit.acted(action[t])
             arena.step(action[t].tolist())
             reward[t], terminated[t], truncated[t] = arena.reward, arena.terminated, arena.truncated
             learned[t] = self._worth(arena.reward)
+            if self.action_credit is not None:
+                self.action_credit.paid(learned[t])
             infos.append(arena.infos.copy())
         if self._see is not None:
             self._see.meet(self._seen.reshape(-1, arena.size))
@@ -151,8 +167,10 @@ class Agent:
 
     def _step(self) -> NDArray[np.float32]:
         if self.arena.begins.any():
+            if self.action_credit is not None:
+                self.action_credit.ended(self.arena.begins)
             self.learner.reset(torch.from_numpy(self.arena.begins))
-        return self.learner.step(self._input(self.arena.x)).numpy()
+        return self.learner.step(self._input(self.arena.x)).numpy()[:, : self.arena.actions + 1]
 
     def _input(self, x: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(x if self._see is None else self._see(x))
@@ -183,6 +201,8 @@ class Agent:
             value_weight=self.how.value,
             entropy_weight=self.how.entropy,
         )
+        if self.action_credit is not None:  # the baseline learns from what is sent alone
+            signal = np.concatenate([signal, np.zeros_like(signal[..., :1])], 2)
         loss = torch.from_numpy(np.abs(found.td_error).astype(np.float32))
         return self.learner.learn_block(torch.from_numpy(signal), loss)
 
@@ -194,6 +214,7 @@ class Agent:
             "scale": None if self._scale is None else self._scale.state(),
             "square": self._square,
             "windows": self._windows,
+            "action_credit": None if self.action_credit is None else self.action_credit.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -204,6 +225,8 @@ class Agent:
             self._see.restore(state["see"])
         if self._scale is not None:
             self._scale.restore(state["scale"])
+        if self.action_credit is not None:
+            self.action_credit.restore(state["action_credit"])
 
 
 def _entropy(logits: Array) -> Array:

@@ -113,9 +113,7 @@ class StreamingAgent:
             self._over[t] = environments.ended
         last = learner.peek(self._seen).numpy()[:, ACTIONS]
         found = returns(self._output[..., ACTIONS], self._reward, self._over, last, gamma=GAMMA, decay=DECAY)
-        signal = signals(
-            self._output, self._action, found, value_weight=VALUE_WEIGHT, entropy_weight=ENTROPY_WEIGHT
-        )
+        signal = signals(self._output, self._action, found, value_weight=VALUE_WEIGHT, entropy_weight=ENTROPY_WEIGHT)
         learner.learn_block(torch.from_numpy(signal))
 
 

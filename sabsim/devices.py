@@ -8,7 +8,7 @@ from .errors import ConfigError
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """"auto" is CUDA where there is one. Raises ConfigError for CUDA where there is none."""
+    """ "auto" is CUDA where there is one. Raises ConfigError for CUDA where there is none."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

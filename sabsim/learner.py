@@ -7,6 +7,7 @@ the macrostate, where retention decides what stays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -148,6 +149,8 @@ class StreamingLearner:
             if self._replay is not None:
                 self._replay.encoding = self._encoding
         self.generator = torch.Generator(device=self.device).manual_seed(seed + 1)
+        self.more: Callable[[], None] | None = None
+        """Called in every update once credit has been assigned; what it adds to the gradient counts like the rest."""
         self._position = self.window.history
         self._watch = self._backend.watch(streams, self.device)
         self._always = torch.ones((), dtype=torch.bool, device=self.device)
@@ -329,6 +332,8 @@ class StreamingLearner:
         if self.credit.trigger == "clock":
             self.grad.zero_()
         events = self.credit.backward(self.window, self._memory, self._replay)
+        if self.more is not None:
+            self.more()
         if self._encoding is not None:
             self._encoding.learn()
         if self.credit.trigger == "clock":

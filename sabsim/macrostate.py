@@ -120,9 +120,7 @@ class Macrostate:
         old = torch.where(self.occupied, self._shield("stamp", safe_after), -torch.inf)
         by_age = self.birth.argsort(dim=1, descending=True, stable=True)
         lowest = by_age.gather(1, old.gather(1, by_age).argsort(dim=1, stable=True))
-        newcomers = torch.where(
-            torch.isfinite(offer.score) & (offer.birth > safe_after), torch.inf, offer.score
-        )
+        newcomers = torch.where(torch.isfinite(offer.score) & (offer.birth > safe_after), torch.inf, offer.score)
         new, order = newcomers.sort(dim=1, descending=True, stable=True)
         pairs = min(self.slots, new.shape[1])
         target, new, order = lowest[:, :pairs], new[:, :pairs], order[:, :pairs]

@@ -177,9 +177,7 @@ class ReferenceLearner:
         self._outputs = torch.stack(outputs)
         return self._outputs.detach()
 
-    def _step_stream(
-        self, stream: _Stream, observation: Tensor, held: list[tuple[int, int]], temperature: float
-    ) -> Tensor:
+    def _step_stream(self, stream: _Stream, observation: Tensor, held: list[tuple[int, int]], temperature: float) -> Tensor:
         x, h, c = self._encode(observation), stream.h, stream.c
         if self.whole_sequence and (stream.local + 1) % self.k_trunc == 0:
             h, c = h.detach(), c.detach()  # the released code's grid
@@ -235,9 +233,7 @@ class ReferenceLearner:
 
     def _differentiate(self, loss: Tensor) -> Gradients:
         names, leaves = list(self.parameters), list(self.parameters.values())
-        found = torch.autograd.grad(
-            loss, leaves, allow_unused=True, materialize_grads=True, retain_graph=True
-        )
+        found = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True, retain_graph=True)
         return dict(zip(names, found, strict=True))
 
     def _block_gradient(self) -> Gradients:
@@ -247,9 +243,7 @@ class ReferenceLearner:
         if stored:
             loss = self._block_loss(lambda i: stored.get(i, self._stored(i)))
             found = torch.autograd.grad(loss, list(stored.values()), allow_unused=True)
-            self.credit = {
-                source: g for source, g in zip(stored, found, strict=True) if g is not None and g.norm() > 0
-            }
+            self.credit = {source: g for source, g in zip(stored, found, strict=True) if g is not None and g.norm() > 0}
             self.replayed = self._greatest_credit()
         connected = {i: _with_gradient(self._stored(i), self._twin(i)) for i in sorted(self.replayed)}
         return self._differentiate(self._block_loss(lambda i: connected.get(i, self._stored(i))))

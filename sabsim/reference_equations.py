@@ -187,9 +187,7 @@ class Equations:
             y = y + (p["readout.W_s"] @ s if self.readout == "summary" else p["readout.W_a"] @ weights)
         return StepResult(h_hat=h_hat, c=c, s=s, h=h, y=y)
 
-    def _credited(
-        self, p: Parameters, h_hat: Tensor, held: Sequence[tuple[int, Tensor]]
-    ) -> list[tuple[int, Tensor]]:
+    def _credited(self, p: Parameters, h_hat: Tensor, held: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
         """`held`, with the microstates that a dense read shows but gives no credit made constants."""
         if self.sparsify != "dense":
             return list(held)

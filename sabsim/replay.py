@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .cells import Local
 from .encoder import Encoding
 from .macrostate import Macrostate
 from .network import Parameters
@@ -36,6 +37,69 @@ class ReplayEvents(NamedTuple):
     valid: Tensor
 
 
+class Segments:
+    """Room for ``rows`` segments at once: ``run`` runs them again with today's parameters, ``back`` walks them back.
+
+    Between a ``run`` and its ``back`` nothing else may use the room.
+    """
+
+    def __init__(self, parameters: Parameters, *, rows: int, k_trunc: int) -> None:
+        self.parameters, self.k_trunc = parameters, k_trunc
+        like, n, d = parameters.flat, parameters.network.hidden, parameters.network.d_in
+        self.tape = parameters.cell.tape(k_trunc, rows, like)
+        self.xh = like.new_zeros(k_trunc, rows, d + n)
+        self.h_hat = like.new_zeros(k_trunc, rows, n)
+        self.c = like.new_zeros(k_trunc + 1, rows, n if parameters.cell.has_c else 0)
+        self._run: tuple[Local, Tensor, int] | None = None
+
+    def run(self, segment: Tensor, c: Tensor, length: Tensor, x: Tensor | None = None) -> Tensor:
+        """Runs ``count`` segments; returns h_hat after each of their steps, ``(k_trunc, count, n)``.
+
+        Args: ``segment`` (count, k_trunc, d+n), ``c`` (count, n or 0) and ``length`` (count,) as in ``Offer``; ``x``
+        (k_trunc, count, d): inputs to take instead of the segments' own. Steps before a segment's first mean nothing.
+        """
+        p, cell, k = self.parameters, self.parameters.cell, self.k_trunc
+        count, d = segment.shape[0], p.network.d_in
+        tape = {name: buffer[:, :count] for name, buffer in self.tape.items()}
+        places, xh, cells, h_hat = cell.places(tape), self.xh[:, :count], self.c[:, :count], self.h_hat[:, :count]
+        xh.copy_(segment.transpose(0, 1))
+        if x is not None:
+            xh[..., :d] = x
+        cells[0] = c
+        # A segment shorter than k_trunc begins with its sequence: whatever came before is cut off at that step.
+        keep = (torch.arange(k, device=length.device).unsqueeze(1) != k - length).to(xh.dtype).unsqueeze(2)
+        keep[0] = 1
+        for t in range(k):
+            if t:
+                xh[t, :, d:].add_(h_hat[t - 1])
+                xh[t, :, d:].mul_(keep[t])
+                cells[t].mul_(keep[t])
+            cell.step(p.value["cell"], xh[t], cells[t], places[t], h_hat[t], cells[t + 1])
+        self._run = cell.prepare(tape, xh, cells[:k], 0, k), keep, count
+        return h_hat
+
+    def back(self, last: Tensor, earlier: Tensor | None = None, input_credit: Tensor | None = None) -> None:
+        """Adds the gradient of the cell's parameters for credit on h_hat of the segments that were run.
+
+        Args: ``last`` (count, n), the credit on their last h_hat; ``earlier`` (k_trunc - 1, count, n), on those before, 0
+        before a segment's first step; ``input_credit`` (k_trunc, count, d): where the credit on their inputs is written.
+        """
+        assert self._run is not None
+        p, cell, k = self.parameters, self.parameters.cell, self.k_trunc
+        local, keep, count = self._run
+        value = p.value["cell"]
+        dh, dc = last, torch.zeros_like(self.c[0, :count]) if cell.has_c else None
+        for t in range(k - 1, -1, -1):
+            if earlier is not None and t < k - 1:
+                dh = dh + earlier[t]
+            dh, dc = cell.vjp(value, local, t, dh, dc)
+            dh = dh.mul_(keep[t])
+            dc = None if dc is None else dc.mul_(keep[t])
+        cell.accumulate(p.gradient["cell"], local, self.xh[:, :count])
+        if input_credit is not None:
+            cell.input_credit(value, local, input_credit)
+
+
 class Replay:
     """Replays at most ``budget`` segments per stream and update, those of greatest credit norm.
 
@@ -45,18 +109,11 @@ class Replay:
     ``encoding``: where segments have their inputs from, and their credit goes to, if there is an encoder before the cell.
     """
 
-    def __init__(
-        self, parameters: Parameters, *, streams: int, budget: int, k_trunc: int, negligible: float
-    ) -> None:
+    def __init__(self, parameters: Parameters, *, streams: int, budget: int, k_trunc: int, negligible: float) -> None:
         self.parameters, self.budget, self.k_trunc = parameters, budget, k_trunc
         self.negligible = negligible
         self.encoding: Encoding | None = None
-        rows, like = streams * budget, parameters.flat
-        n, d = parameters.network.hidden, parameters.network.d_in
-        self.tape = parameters.cell.tape(k_trunc, rows, like)
-        self.xh = like.new_zeros(k_trunc, rows, d + n)
-        self.h_hat = like.new_zeros(rows, n)
-        self.c = like.new_zeros(k_trunc + 1, rows, n if parameters.cell.has_c else 0)
+        self.segments = Segments(parameters, rows=streams * budget, k_trunc=k_trunc)
 
     def choose(self, credits: Credits) -> tuple[Tensor, Tensor]:
         """The slots of greatest credit norm and those norms, each ``(B, budget)``, greatest first; 0: not replayed."""
@@ -74,35 +131,16 @@ class Replay:
             chosen = used.nonzero().squeeze(1)
             rows, credit = rows[chosen], credit[chosen]
         if rows.numel():
-            self._segments(rows, credit, memory)
+            self._walk(rows, credit, memory)
         return length.view_as(slot)
 
-    def _segments(self, rows: Tensor, credit: Tensor, memory: Macrostate) -> None:
-        p, cell, k = self.parameters, self.parameters.cell, self.k_trunc
-        value, count, d = p.value["cell"], rows.numel(), p.network.d_in
-        tape = {name: buffer[:, :count] for name, buffer in self.tape.items()}
-        places = cell.places(tape)
-        xh, c, h_hat = self.xh[:, :count], self.c[:, :count], self.h_hat[:count]
-        xh.copy_(memory.arrays["segment"].index_select(0, rows).transpose(0, 1))
-        if self.encoding is not None:
-            xh[..., :d] = self.encoding.again(memory.arrays["observation"].index_select(0, rows))
-        c[0] = memory.arrays["c"].index_select(0, rows)
-        start = k - memory.arrays["length"].index_select(0, rows)
-        # A segment shorter than k_trunc begins with its sequence: whatever came before is cut off at that step.
-        keep = (torch.arange(k, device=rows.device).unsqueeze(1) != start).to(xh.dtype).unsqueeze(2)
-        keep[0] = 1
-        for t in range(k):
-            if t:
-                xh[t, :, d:].add_(h_hat)
-                xh[t, :, d:].mul_(keep[t])
-                c[t].mul_(keep[t])
-            cell.step(value, xh[t], c[t], places[t], h_hat, c[t + 1])
-        local = cell.prepare(tape, xh, c[:k], 0, k)
-        dh, dc = credit, torch.zeros_like(c[0]) if cell.has_c else None
-        for t in range(k - 1, -1, -1):
-            dh, dc = cell.vjp(value, local, t, dh, dc)
-            dh = dh.mul_(keep[t])
-            dc = None if dc is None else dc.mul_(keep[t])
-        cell.accumulate(p.gradient["cell"], local, xh)
-        if self.encoding is not None:
-            cell.input_credit(value, local, self.encoding.segment_credit(count))
+    def _walk(self, rows: Tensor, credit: Tensor, memory: Macrostate) -> None:
+        arrays = memory.arrays
+        segment, c, length = (arrays[name].index_select(0, rows) for name in ("segment", "c", "length"))
+        if self.encoding is None:
+            self.segments.run(segment, c, length)
+            self.segments.back(credit)
+            return
+        x = self.encoding.again(arrays["observation"].index_select(0, rows))
+        self.segments.run(segment, c, length, x)
+        self.segments.back(credit, input_credit=self.encoding.segment_credit(rows.numel()))

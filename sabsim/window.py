@@ -130,9 +130,7 @@ class Window:
         self.keys = p.salience.keys(p.value["salience"], memory.m)
         self.gap = torch.where(memory.occupied, 0.0, EMPTY).to(p.flat.dtype)
 
-    def step(
-        self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None
-    ) -> Tensor:
+    def step(self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
         """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
 
         ``exploration``: divides the scores by its temperature, and adds its noise for the choice of what is read.
@@ -256,9 +254,7 @@ class Window:
             dw = dw + d_second.gather(1, index)
         recall = Recall(index, r["weight"][position], r["scale"][position])
         da = self.sparsifier.vjp(dw, recall, r["stamp"][position] >= 0)
-        dh_hat = dh + p.salience.query_vjp(
-            p.value["salience"], da, m, r["h_hat"][position], self.trace, position
-        )
+        dh_hat = dh + p.salience.query_vjp(p.value["salience"], da, m, r["h_hat"][position], self.trace, position)
         return dh_hat, ds, da
 
     def _credits(self, first: int, end: int, pending: list[tuple[Tensor, Tensor]], memory: Macrostate) -> Credits:

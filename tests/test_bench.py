@@ -397,11 +397,6 @@ def test_a_process_of_its_own() -> None:
         isolated(os.abort)
 
 
-
-
-
-
-
 def test_peak_memory_is_what_a_call_adds() -> None:
     assert 90 < peak_mb(lambda: torch.ones(25_000_000).sum(), CPU) < 300
     assert peak_mb(lambda: None, CPU) < 50

@@ -166,9 +166,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     penalty=st.sampled_from([0.0, 1.0]),
     seed=st.integers(0, 1000),
 )
-def test_any_arguments(
-    memory: int, extra: int, active: bool, walk: bool, slack: int, penalty: float, seed: int
-) -> None:
+def test_any_arguments(memory: int, extra: int, active: bool, walk: bool, slack: int, penalty: float, seed: int) -> None:
     credit = extra + (memory + 2 if active else 1)
     env = TMaze(
         memory_length=memory, credit_length=credit, active=active, walk=walk, slack=slack, penalty=penalty, reward=2.0

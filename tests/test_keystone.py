@@ -87,8 +87,7 @@ def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
     cases = []
     for triple in product(*(levels[name] for name in first)):
         drafts = [
-            {n: triple[first.index(n)] if n in first else choose.choice(levels[n]) for n in levels}
-            for _ in range(40)
+            {n: triple[first.index(n)] if n in first else choose.choice(levels[n]) for n in levels} for _ in range(40)
         ]
         best = max(drafts, key=lambda draft: len(pairs(draft) & missing))
         missing -= pairs(best)
@@ -288,8 +287,7 @@ def test_the_replay_limit_changes_the_gradient() -> None:
         results.append(compare(learner, reference(case, learner)))
     for limited in results[1:]:
         change = max(
-            (a["cell.W_h"] - b["cell.W_h"]).abs().max().item()
-            for a, b in zip(results[0].fast, limited.fast, strict=True)
+            (a["cell.W_h"] - b["cell.W_h"]).abs().max().item() for a, b in zip(results[0].fast, limited.fast, strict=True)
         )
         assert change > 1e-3 * results[0].scale("cell.W_h")
 
@@ -377,9 +375,7 @@ def without_query(self: object, p: object, da: Tensor, m: Tensor, h_hat: Tensor,
     [(sabsim.sparsify, "_softmax_vjp", without_mean), (sabsim.salience.Cosine, "query_vjp", without_query)],
     ids=["softmax", "query"],
 )
-def test_a_planted_bug_is_caught(
-    place: object, name: str, bug: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_planted_bug_is_caught(place: object, name: str, bug: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case()
     learner = streaming(case)
     oracle = reference(case, learner)

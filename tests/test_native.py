@@ -256,9 +256,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def test_without_a_compiler_torch_computes_and_one_line_says_so(
-    no_library: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_compiler_torch_computes_and_one_line_says_so(no_library: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="sabsim"):
         for _ in range(3):
             learner = CASES[0].learner("auto")

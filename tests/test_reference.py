@@ -20,9 +20,7 @@ SALIENCES = {
 }
 
 
-def parameters(
-    cell: str = "lstm", salience: str | None = "cosine", readout: str = "summary"
-) -> dict[str, Tensor]:
+def parameters(cell: str = "lstm", salience: str | None = "cosine", readout: str = "summary") -> dict[str, Tensor]:
     """Random parameters of a tiny network; without recall where `salience` is None."""
     generator = torch.Generator().manual_seed(3)
     rows = GATES[cell] * N
@@ -202,9 +200,7 @@ def test_one_hop_by_hand() -> None:
     h_hat3 = math.tanh(w_x * x[3] + w_h * h2)
     w3, s3 = read(h_hat3, [m0, m1])
 
-    def read_back(
-        d_s: float, w: list[float], m: list[float], h_hat: float
-    ) -> tuple[float, list[float], float]:
+    def read_back(d_s: float, w: list[float], m: list[float], h_hat: float) -> tuple[float, list[float], float]:
         """d_h_hat, d_m and d(q k) of a two-way softmax over scores q k m_i h_hat."""
         d_a = w[0] * w[1] * (m[0] - m[1]) * d_s
         d_m = [w[0] * d_s + d_a * q * k * h_hat, w[1] * d_s - d_a * q * k * h_hat]
@@ -274,9 +270,7 @@ def test_replays_keep_the_greatest_credits() -> None:
     assert not none.replayed
     for b in range(STREAMS):
         (kept,) = [source for source in limited.replayed if source[0] == b]
-        assert all(
-            limited.credit[kept].norm() >= g.norm() for source, g in limited.credit.items() if source[0] == b
-        )
+        assert all(limited.credit[kept].norm() >= g.norm() for source, g in limited.credit.items() if source[0] == b)
     distances = [(results[0]["cell.W_h"] - r["cell.W_h"]).norm().item() for r in results[1:]]
     assert min(distances[:2]) > 1e-3
     assert distances[2] < 1e-12

@@ -47,9 +47,7 @@ def sequences(rec: Record, stream: int, length: int) -> tuple[int, list[Record]]
     start = int(rec.first[:, stream].int().argmax())
     cut = []
     for begin in range(start, len(rec.x) - length + 1, length):
-        cut.append(
-            Record(*(getattr(rec, f)[begin : begin + length, stream] for f in rec.__dataclass_fields__))
-        )
+        cut.append(Record(*(getattr(rec, f)[begin : begin + length, stream] for f in rec.__dataclass_fields__)))
     return start, cut
 
 

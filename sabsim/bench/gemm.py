@@ -54,4 +54,3 @@ ROW = Row(
     conclude=fastest,
     headline={"n": (128,)},
 )
-

@@ -66,9 +66,7 @@ def _published(settings: Settings, T: int, streams: int, n: int, timer: Timer) -
 
 def _contender(settings: Settings, kind: Kind, T: int, streams: int, n: int, backend: str) -> Contender:
     device = "cpu" if kind == "oracle" else str(settings.device)
-    return Contender(
-        kind=kind, T=T, streams=streams, n=n, k_att=K_ATT, device=device, seed=settings.seed, backend=backend
-    )
+    return Contender(kind=kind, T=T, streams=streams, n=n, k_att=K_ATT, device=device, seed=settings.seed, backend=backend)
 
 
 def _agents(settings: Settings, n: int, timer: Timer) -> CaseResult:

@@ -125,11 +125,7 @@ def as_table(results: Sequence[RowResult]) -> Table:
 
 def _headline(result: RowResult) -> list[CaseResult]:
     wanted = result.row.headline
-    chosen = [
-        case
-        for case in result.cases
-        if all(case.parameters.get(name) in values for name, values in wanted.items())
-    ]
+    chosen = [case for case in result.cases if all(case.parameters.get(name) in values for name, values in wanted.items())]
     return chosen or list(result.cases)
 
 

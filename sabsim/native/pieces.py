@@ -113,9 +113,7 @@ class NativeWindow(Window):
             self._calls.refresh(self._calls.at, packings != self._packings, writes != self._writes)
             self._packings, self._writes = packings, writes
 
-    def step(
-        self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None
-    ) -> Tensor:
+    def step(self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
         self._calls.pack()
         x = ready(x, self._x, self.y.dtype)
         self._calls.step(self._calls.at, position, x.data_ptr(), exploration is not None)
@@ -159,9 +157,7 @@ class NativeMacrostate(Macrostate):
         self._calls.clear(self._calls.at, done.data_ptr())
 
 
-def place_block(
-    calls: Calls, window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int
-) -> None:
+def place_block(calls: Calls, window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int) -> None:
     """See ``sabsim.offering.place_block``: choice and copies are native."""
     now = int(window.origin) + window.history + window.block - 1
     # A copy: the choice crosses out what it has taken.
@@ -177,8 +173,9 @@ class NativeReplay(Replay):
         self._calls = calls
         rows, n = settings["streams"] * self.budget, parameters.network.hidden
         calls.learner.set(budget=self.budget)
-        calls.learner.bind(seg_xh=self.xh, seg_c=self.c, seg_h=self.h_hat)
-        calls.learner.bind(**{f"seg_{name}": buffer for name, buffer in self.tape.items()})
+        room = self.segments
+        calls.learner.bind(seg_xh=room.xh, seg_c=room.c, seg_h=room.h_hat[0])
+        calls.learner.bind(**{f"seg_{name}": buffer for name, buffer in room.tape.items()})
         calls.scratch(rows=(rows,), seg_dh=(rows, n), seg_dc=(rows, n))
 
     def choose(self, credits: Credits) -> tuple[Tensor, Tensor]:

@@ -55,9 +55,7 @@ def held_out(
     streams = ceil(sequences / rounds)
     player = learner.evaluator(streams=streams, seed=seed)
     # Out of phase, so that sequences begin at every place of the learner's block: memory is offered at its end.
-    stream = task.stream(
-        streams=streams, seed=seed, device=player.device, dtype=player.dtype, held_out=True, stagger=True
-    )
+    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, held_out=True, stagger=True)
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
     for done in range(rounds + 1):
