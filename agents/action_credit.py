@@ -11,7 +11,7 @@ it is bounded: a weight, a return and the segment's actions for each slot.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from sabsim.replay import Segments
 
 from .actor_critic import Array
 
+Sources = Literal["recall", "random"]
 _RMS_FOLLOW = 0.01
 _RMS_LEAST = 1e-3
 
@@ -37,6 +38,9 @@ class Transport:
         threshold: recall weights at or below this send nothing.
         segments: of an episode, those of the strongest recalls are reconsidered, at most so many.
         weight: of this policy gradient beside the ordinary one.
+        sources: ``recall``, or as a control ``random``: what is recalled is replaced by as many microstates drawn uniformly
+            from those that are held and as far away as recalls must be, with the weights of the recalls.
+        seed: of that draw.
 
     Raises ConfigError: for a value out of range.
     """
@@ -45,12 +49,16 @@ class Transport:
     threshold: float = 0.05
     segments: int = 8
     weight: float = 1.0
+    sources: Sources = "recall"
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1:
             raise ConfigError(f"threshold = {self.threshold}: must be in [0, 1)")
         if self.segments < 1:
             raise ConfigError(f"segments = {self.segments}: must be at least 1")
+        if self.sources not in get_args(Sources):
+            raise ConfigError(f"sources = {self.sources!r}: must be recall or random")
         for name in ("share", "weight"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be more than 0")
@@ -93,6 +101,7 @@ class ActionCredit:
         self._block_begins = True
         self._waiting: list[Sent] = []
         self._square, self._sent = 0.0, 0
+        self._random = np.random.default_rng(how.seed)
         rows = learner.streams * how.segments
         self._rows = Segments(learner._parameters, rows=rows, k_trunc=k)
         learner.more = self._reconsider
@@ -109,12 +118,21 @@ class ActionCredit:
         read = self.learner.read
         assert read is not None
         slot, weight, source = read.slot.numpy(), read.weight.numpy(), read.source_step.numpy()
+        if self.how.sources == "random":
+            slot, source = self._draw(step, slot.shape[1])
         stream, place = np.nonzero((weight > self.how.threshold) & (source >= 0) & (step - source > self._least_lag))
         slot, weight, source = slot[stream, place], weight[stream, place], source[stream, place]
         better = (self._stamp[stream, slot] != source) | (weight > self._best[stream, slot])
         at = stream[better], slot[better]
         self._stamp[at], self._best[at] = source[better], weight[better]
         self._gain[at], self._discount[at] = 0.0, 1.0
+
+    def _draw(self, step: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """``count`` slots of each stream at random, those that are far enough away first, and their birth (-1: too near)."""
+        birth = self.learner.macrostate.birth.numpy()
+        far = (birth >= 0) & (step - birth > self._least_lag)
+        slot = np.argsort(self._random.random(birth.shape) - far, axis=1)[:, :count]
+        return slot, np.where(np.take_along_axis(far, slot, 1), np.take_along_axis(birth, slot, 1), -1)
 
     def paid(self, reward: Array) -> None:
         """What that step's action brought, ``(streams,)``."""
@@ -190,13 +208,15 @@ class ActionCredit:
     def state(self) -> dict[str, Any]:
         """As JSON can hold it; only between two windows of which the last was learned from."""
         arrays = {name: getattr(self, f"_{name}").tolist() for name in _ARRAYS}
-        return arrays | {"square": self._square, "sent": self._sent, "summary": self._summary.tolist()}
+        rest = {"square": self._square, "sent": self._sent, "random": self._random.bit_generator.state}
+        return arrays | rest | {"summary": self._summary.tolist()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The opposite of ``state``."""
         for name in _ARRAYS:
             getattr(self, f"_{name}")[:] = state[name]
         self._square, self._sent = state["square"], state["sent"]
+        self._random.bit_generator.state = state["random"]
         self._summary.copy_(torch.tensor(state["summary"], dtype=self._summary.dtype))
 
 

@@ -164,6 +164,26 @@ def test_an_episode_sends_once_and_nothing_passes_to_the_next() -> None:
     assert all(float(grad.abs().max()) == 0 for grad in finish(learner, [True] * B).values())
 
 
+def test_random_sources_are_far_and_held() -> None:
+    learner = make_learner("torch")
+    how = Transport(sources="random", threshold=0.0, segments=SEGMENTS)
+    credit = ActionCredit(learner, how, actions=ACTIONS, gamma=GAMMA, steps=K)
+    met = set()
+    for seed in range(20):
+        credit._random = np.random.default_rng(seed)
+        slot, birth = credit._draw(12, 3)
+        assert (birth == -1).all()
+        play(learner, credit, STEPS)
+        slot, birth = credit._draw(learner.clock, 3)
+        held = np.take_along_axis(learner.macrostate.birth.numpy(), slot, 1)
+        assert ((birth == held) | (birth == -1)).all()
+        assert (learner.clock - birth[birth >= 0] > 1 / (1 - GAMMA)).all()
+        met |= {tuple(row) for row in slot.tolist()}
+        learner = make_learner("torch")
+        credit = ActionCredit(learner, how, actions=ACTIONS, gamma=GAMMA, steps=K)
+    assert len(met) > 10
+
+
 def test_it_goes_on_from_a_saved_state() -> None:
     whole, parts = make_learner("torch"), make_learner("torch")
     one, two = make_credit(whole), make_credit(parts)
