@@ -128,7 +128,7 @@ class ActionCredit:
         self._gain[at], self._discount[at] = 0.0, 1.0
 
     def _draw(self, step: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """``count`` slots of each stream at random, those that are far enough away first, and their birth (-1: too near)."""
+        """``count`` slots of each stream at random, those far enough away first, and when they were born (-1: too near)."""
         birth = self.learner.macrostate.birth.numpy()
         far = (birth >= 0) & (step - birth > self._least_lag)
         slot = np.argsort(self._random.random(birth.shape) - far, axis=1)[:, :count]
