@@ -50,8 +50,8 @@ class RTU:
     units: int = 128
     hidden: int = 64
     r_min: float = 0.9
-    r_max: float = 0.999
-    max_phase: float = pi / 10
+    r_max: float = 0.9999
+    max_phase: float = 2 * pi
 
     def __post_init__(self) -> None:
         for name, least in (("d_in", 1), ("d_out", 1), ("units", 1), ("hidden", 0)):

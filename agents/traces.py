@@ -60,7 +60,7 @@ class TraceAgent(Agent):
         if how.scale_advantage:
             raise ConfigError("scale_advantage = True: an agent with traces uses TD errors as they are; set it to False")
         if learner.optimizer.lr:
-            raise ConfigError(f"lr = {learner.optimizer.lr} of the learner's optimiser: must be 0, the agent does the updates")
+            raise ConfigError(f"lr = {learner.optimizer.lr} of the learner's optimiser: must be 0, the agent has the rule")
         super().__init__(arena, learner, how, window=1, seed=seed)
         self.rule = rule
         self.trace = torch.zeros_like(learner.flat)

@@ -7,6 +7,6 @@ from .memoryless import Memoryless
 from .sab import SAB
 from .tbptt import TBPTT
 
-CREDIT_RULES: dict[str, type[CreditRule]] = {rule.name: rule for rule in (SAB, TBPTT, BPTT, Immediate, Memoryless)}
+CREDIT_RULES: dict[str, type[CreditRule]] = {rule.name: rule for rule in (SAB, TBPTT, BPTT, Immediate)}
 
 __all__ = ["BPTT", "CREDIT_RULES", "SAB", "TBPTT", "CreditRule", "Immediate", "Memoryless", "Trigger", "whole_episodes"]

@@ -45,7 +45,7 @@ def whole_episodes(*, longest: int | None, update_every: int | None = None) -> T
     Raises ConfigError: for no ``longest`` (endless episodes cannot be unrolled), or one or ``update_every`` below 1.
     """
     if longest is None or longest < 1:
-        raise ConfigError(f"longest = {longest}: must be the steps of the longest episode, at least 1; endless ones need tbptt")
+        raise ConfigError(f"longest = {longest}: must be at least 1, the steps of the longest episode")
     block = longest if update_every is None else update_every
     if block < 1:
         raise ConfigError(f"update_every = {block}: must be at least 1")
