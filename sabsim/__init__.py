@@ -1,12 +1,12 @@
 """sabsim: a streaming learner that learns by Sparse Attentive Backtracking, online and in bounded memory."""
 
-from .credit import BPTT, CREDIT_RULES, SAB, TBPTT, CreditRule, Immediate
+from .credit import BPTT, CREDIT_RULES, SAB, TBPTT, CreditRule, Immediate, Memoryless, whole_episodes
 from .encoder import Encoder
 from .errors import ConfigError, NonFiniteError, RunFolderError, SabsimError, StorageError
 from .graph import Block, BlockGraph
 from .learner import ReadEvents, StreamingLearner
 from .network import Network
-from .optim import OPTIMIZERS, SGD, Adam, Optimizer, RMSprop
+from .optim import OPTIMIZERS, SGD, Adam, ObGD, Optimizer, RMSprop
 from .presets import PRESETS, Preset
 from .replay import ReplayEvents
 from .retention import RETENTIONS, All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
@@ -30,9 +30,11 @@ __all__ = [
     "CreditRule",
     "Encoder",
     "Immediate",
+    "Memoryless",
     "Network",
     "NonFiniteError",
     "Novelty",
+    "ObGD",
     "Optimizer",
     "Preset",
     "RMSprop",
@@ -48,4 +50,5 @@ __all__ = [
     "StreamingLearner",
     "Surprise",
     "__version__",
+    "whole_episodes",
 ]

@@ -268,6 +268,8 @@ class StreamingLearner:
         y = self.window.step(self._position, inputs, self._memory, self._exploration if self.learning else None)
         self._position += 1
         self.clock += 1
+        if self.credit.forgets:
+            self.window.forget(self._position)
         return y
 
     @torch.no_grad()

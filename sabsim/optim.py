@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import inf, pi
+from math import inf, isfinite, pi
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -224,6 +224,40 @@ class SGD(Optimizer):
     def _change(self, grad: Tensor, state: OptimState, rate: Tensor) -> Tensor:
         state["velocity"].mul_(self.momentum).add_(grad)
         return rate * state["velocity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObGD:
+    """Overshooting-bounded gradient descent (Elsayed, Vasan & Mahmood 2024, arXiv 2410.14606, algorithm 3).
+
+    w <- w + alpha' delta z, with alpha' = min(alpha, 1 / (kappa max(|delta|, 1) |z|_1)), delta the TD error and z the
+    eligibility trace. Were the value linear in w, an update would change the TD error by the share alpha' z·(phi - gamma
+    phi') of itself, which is at most |phi - gamma phi'|_inf / kappa: with features in [-1, 1] and ``kappa`` = 2 it never
+    takes the error past 0. It has no moments; it is no ``Optimizer``, for it needs delta.
+
+    ``lr``: alpha, the greatest step size. ``kappa``: 2 for a value and 3 for a policy in the paper.
+
+    Raises ConfigError: for a setting out of range.
+    """
+
+    lr: float = 1.0
+    kappa: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "kappa"):
+            if not 0 < getattr(self, name) < inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be more than 0")
+
+    def update(self, flat: Tensor, trace: Tensor, delta: float) -> bool:
+        """One step on ``flat`` (size,) in place along ``trace`` (size,); returns whether both numbers were finite.
+
+        A TD error or trace that is NaN or infinite changes nothing.
+        """
+        bound = self.kappa * max(abs(delta), 1.0) * float(torch.linalg.vector_norm(trace, ord=1))
+        if not (isfinite(bound) and isfinite(delta)):
+            return False
+        flat.add_(trace, alpha=delta * min(self.lr, 1 / bound if bound else inf))
+        return True
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {rule.name: rule for rule in (Adam, RMSprop, SGD)}

@@ -208,6 +208,12 @@ class Window:
         if self.sparsifier is not None:
             self.gap.masked_fill_(column, EMPTY)
 
+    def forget(self, position: int) -> None:
+        """All streams carry nothing to ``position``: zero h and c, the chain cut. Their sequences go on."""
+        here = self._at[position]
+        for name in ("keep", "h_prev", "c"):
+            here[name].zero_()
+
     def backward(self, memory: Macrostate | None) -> Credits | None:
         """The VJP of the chain for the block's learning signals: adds to the gradient, returns the microstates' credits.
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sabsim import BPTT, SAB, SGD, TBPTT, Adam, CreditRule, Immediate, Network, ReplayEvents, StreamingLearner
+from sabsim import BPTT, SAB, SGD, TBPTT, Adam, CreditRule, Immediate, Memoryless, Network, ReplayEvents, StreamingLearner
 from sabsim.reference import ReferenceLearner
 from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
 
@@ -53,6 +53,8 @@ CASES = [
     Case(TBPTT(k_trunc=4, update_every=1)),
     Case(BPTT(length=8)),
     Case(Immediate()),
+    Case(Immediate(update_every=3)),
+    Case(Memoryless(k_trunc=4)),
     Case(NOISY, backend="torch"),
     Case(replace(NOISY, update_every=1), Novelty(slots=SLOTS), backend="torch"),
     Case(TBPTT(k_trunc=4), backend="torch"),

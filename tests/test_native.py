@@ -26,6 +26,7 @@ from sabsim import (
     ConfigError,
     CreditRule,
     Immediate,
+    Memoryless,
     Network,
     NonFiniteError,
     StreamingLearner,
@@ -77,6 +78,8 @@ CASES = [
     Case(credit=TBPTT(k_trunc=4, update_every=2)),
     Case(credit=BPTT(length=13)),
     Case(credit=Immediate()),
+    Case(credit=Immediate(update_every=5)),
+    Case(credit=Memoryless(k_trunc=5)),
 ]  # fmt: skip
 
 

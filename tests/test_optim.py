@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sabsim import OPTIMIZERS, SGD, Adam, ConfigError, Optimizer, RMSprop
+from sabsim import OPTIMIZERS, SGD, Adam, ConfigError, ObGD, Optimizer, RMSprop
 
 SIZE, STEPS = 7, 50
 PLAIN = {"clip": 0.0, "spike": 0.0, "schedule": "constant"}
@@ -226,14 +226,42 @@ def test_single_precision_stays_single(rule: Optimizer) -> None:
         (lambda: SGD(spike=-1.0), "spike = -1.0"),
         (lambda: SGD(average=1.0), "average = 1.0"),
         (lambda: SGD(lr_floor=-0.1), "lr_floor = -0.1"),
+        (lambda: ObGD(lr=0.0), "lr = 0.0"),
+        (lambda: ObGD(kappa=-2.0), "kappa = -2.0"),
         (lambda: Adam(eps=0.0), "eps = 0.0"),
         (lambda: Adam(beta_1=1.0), "beta_1 = 1.0"),
         (lambda: Adam(beta_2=-0.5), "beta_2 = -0.5"),
     ],
 )
-def test_a_setting_out_of_range_is_named(make: Callable[[], Optimizer], message: str) -> None:
+def test_a_setting_out_of_range_is_named(make: Callable[[], Optimizer | ObGD], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("lr", "delta", "size"),
+    [
+        (0.01, 0.5, 0.01),  # within the bound
+        (1.0, 0.5, 1 / (2 * 6)),  # the trace's sum of magnitudes is 6
+        (1.0, -4.0, 1 / (2 * 4 * 6)),
+        (1e9, 1e3, 1 / (2 * 1e3 * 6)),
+    ],
+)
+def test_an_overshooting_bounded_step_by_hand(lr: float, delta: float, size: float) -> None:
+    flat, trace = torch.zeros(3, dtype=torch.float64), torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64)
+    assert ObGD(lr=lr, kappa=2.0).update(flat, trace, delta)
+    torch.testing.assert_close(flat, size * delta * trace)
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+def test_an_overshooting_bounded_step_of_what_is_not_finite_changes_nothing(value: float) -> None:
+    flat, trace = start(), torch.ones(SIZE, dtype=torch.float64)
+    assert not ObGD().update(flat, trace, value)
+    trace[1] = value
+    assert not ObGD().update(flat, trace, 1.0)
+    assert torch.equal(flat, start())
+    assert ObGD().update(flat, torch.zeros_like(trace), 1.0)
+    assert torch.equal(flat, start())
 
 
 def test_every_optimiser_has_its_name() -> None:

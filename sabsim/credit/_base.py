@@ -21,12 +21,13 @@ class CreditRule(ABC):
     ``recalls``: whether there is a memory to read; ``k_top`` microstates are read per step; every ``k_att``-th state is
     offered to memory; credit runs ``k_trunc`` steps along the main chain; an update comes every ``block`` steps;
     at most ``replays`` segments per stream and update; ``whole_sequences``: whether streams must be in phase and of known
-    length.
+    length; ``forgets``: whether every step starts from the zero state.
     """
 
     name: ClassVar[str]
     recalls: ClassVar[bool] = False
     whole_sequences: ClassVar[bool] = False
+    forgets: ClassVar[bool] = False
 
     k_trunc: int = 5
 

@@ -29,3 +29,24 @@ class BPTT(TBPTT):
         object.__setattr__(self, "k_trunc", self.length)
         object.__setattr__(self, "update_every", self.length)
         CreditRule.__post_init__(self)
+
+
+def whole_episodes(*, longest: int | None, update_every: int | None = None) -> TBPTT:
+    """Truncated backpropagation that never truncates: credit through whole episodes of at most ``longest`` steps.
+
+    Episodes may differ in length and begin in each stream when they like; the chain is cut where they begin. A signal
+    reaches back ``longest`` steps, its own included, and an update comes every ``update_every`` steps (default:
+    ``longest``), so the chain has longest + update_every - 1 steps: memory and the work of an update grow with them.
+
+    With frozen parameters the sum of an episode's gradients is that of backpropagation through the whole of it. What it
+    cannot do: an episode that outlasts ``longest`` is truncated like any other chain; and where parameters changed during
+    an episode, steps of earlier blocks keep the Jacobians of the parameters that they were taken with.
+
+    Raises ConfigError: for no ``longest`` (endless episodes cannot be unrolled), or one or ``update_every`` below 1.
+    """
+    if longest is None or longest < 1:
+        raise ConfigError(f"longest = {longest}: must be at least 1, the steps of the longest episode")
+    block = longest if update_every is None else update_every
+    if block < 1:
+        raise ConfigError(f"update_every = {block}: must be at least 1")
+    return TBPTT(k_trunc=longest + block - 1, update_every=block)
