@@ -5,6 +5,7 @@ What remembers, recalls and assigns credit is the learner; here is what turns re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -100,12 +101,23 @@ class Played(NamedTuple):
 class Agent:
     """Plays ``arena`` with ``learner``, whose outputs are the policy's logits and, last, the value.
 
-    Args: ``window``: steps between two updates, the learner's block. ``seed``: of the actions drawn.
+    Args: ``window``: steps between two updates, the learner's block. ``seed``: of the actions drawn. ``learning``: whether
+    the scale of observations follows what is seen. ``greedy``: whether it takes the likeliest action and draws none.
     """
 
-    def __init__(self, arena: Arena, learner: Learner, how: ActorCritic, *, window: int, seed: int) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        learner: Learner,
+        how: ActorCritic,
+        *,
+        window: int,
+        seed: int,
+        learning: bool = True,
+        greedy: bool = False,
+    ) -> None:
         self.arena, self.learner, self.how, self.steps = arena, learner, how, window
-        self._random = np.random.default_rng(seed)
+        self._random, self._learning, self._greedy = np.random.default_rng(seed), learning, greedy
         self._see = Normaliser(arena.size) if how.normalise else None
         self._scale = RewardScale(arena.streams, how.gamma) if how.scale_reward else None
         self._square, self._windows = 0.0, 0
@@ -113,8 +125,23 @@ class Agent:
         self._seen = np.zeros((*shape, arena.size), dtype=np.float32)
         self._output = np.zeros((*shape, arena.actions + 1), dtype=np.float32)
 
-    def window(self) -> Played:
+    def evaluator(self, arena: Arena, *, seed: int, greedy: bool = False) -> Agent:
+        """An agent for ``arena``, an arena of its own, with what was learned so far, a fresh memory, and the scale of
+        observations as it is now. It never learns; this agent is not touched.
+        """
+        learner = self.learner.evaluator(streams=arena.streams, seed=seed)
+        other = Agent(arena, learner, self.how, window=self.steps, seed=seed, learning=False, greedy=greedy)
+        if self._see is not None and other._see is not None:
+            other._see.restore(self._see.state())
+        if self._scale is not None and other._scale is not None:
+            other._scale.follow(self._scale)
+        return other
+
+    def window(self, observe: Callable[[int], None] | None = None) -> Played:
         """``window`` steps of each environment, and an update.
+
+        ``observe`` is called at each step, with its number in the window, between the learner's step and the arena's: what
+        the learner has just read and what it saw then are still there.
 
         Raises NonFiniteError: for an observation or reward that is NaN or infinite (call ``learner.check`` for the rest).
         """
@@ -125,16 +152,18 @@ class Agent:
         begins, terminated, truncated = np.zeros((3, *shape), dtype=bool)
         infos = []
         # The largest logit plus Gumbel noise is a sample of the policy.
-        noise = self._random.gumbel(size=(*shape, actions))
+        noise = np.zeros((*shape, actions)) if self._greedy else self._random.gumbel(size=(*shape, actions))
         for t in range(self.steps):
             begins[t], self._seen[t] = arena.begins, arena.x
             self._output[t] = self._step()
             action[t] = (self._output[t, :, :actions] + noise[t]).argmax(1)
+            if observe is not None:
+                observe(t)
             arena.step(action[t].tolist())
             reward[t], terminated[t], truncated[t] = arena.reward, arena.terminated, arena.truncated
             learned[t] = self._worth(arena.reward)
             infos.append(arena.infos.copy())
-        if self._see is not None:
+        if self._see is not None and self._learning:
             self._see.meet(self._seen.reshape(-1, arena.size))
         found = returns(
             self._output[..., actions].astype(np.float64),
