@@ -3,7 +3,7 @@
 from .agent import ActorCritic, Agent, Learner, Played
 from .arena import Arena
 from .build import AgentParts, build_agent
-from .config import AgentConfig
+from .config import AgentConfig, read_env_args
 from .credits import CREDITS, Credit, Sizes
 from .environments import maker
 from .evaluation import Episode, Evaluation, evaluate
@@ -34,5 +34,6 @@ __all__ = [
     "load_agent",
     "maker",
     "read_agent_config",
+    "read_env_args",
     "train_agent",
 ]

@@ -244,7 +244,7 @@ class AgentLoop:
             return self._agent.arena.state()
         except ValueError as error:
             if not self._told:
-                self._display.note(f"{error}: resumed, this run would go on with new episodes")
+                self._display.note(f"{error}; resumed, this run would go on with new episodes")
             self._told = True
             return None
 
