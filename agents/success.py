@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-from minigrid.minigrid_env import MiniGridEnv
+from sabsim.envs import is_minigrid
 
 TOLD = ("success", "correct", "passed", "is_success")
 """Entries of the last info that tell; -1 and None mean that nothing was to be judged."""
@@ -13,7 +13,7 @@ TOLD = ("success", "correct", "passed", "is_success")
 
 def pays_success(environment: gym.Env[Any, Any]) -> bool:
     """Whether a reward above 0 at a terminated episode's end is this kind of environment's success, as in MiniGrid."""
-    return isinstance(environment.unwrapped, MiniGridEnv)
+    return is_minigrid(environment)
 
 
 def succeeded(info: dict[str, Any], *, terminated: bool, reward: float, pays: bool) -> bool | None:

@@ -168,7 +168,7 @@ def read_group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     hints = get_type_hints(kind)
     values = {name: _as_float(value) if hints[name] in (float, float | None) else value for name, value in data.items()}
     for name, value in values.items():
-        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] is not bool):
+        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] not in (bool, bool | None)):
             raise RunFolderError(f"{where}: {name} = {value!r}: must be {hints[name]}; the file was changed")
     return kind(**values)
 
