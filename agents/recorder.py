@@ -24,6 +24,8 @@ from sabsim.runs.recorder import REMINDING_THRESHOLD
 from .agent import Agent, Played
 from .episodes import Ended
 
+Array = NDArray[np.floating[Any]]
+
 _MANY = 1_000
 """Rows that wait for the database at most."""
 _SITUATION = ("position", "epoch", "phase")
@@ -57,9 +59,8 @@ class AgentRecorder:
         self._recorded, self._every = recorded, every
         self._followed = [Followed() for _ in range(recorded)]
         self._waiting: dict[str, list[Row]] = {"events": [], "steps": [], "episodes": []}
-        shape = (agent.steps, recorded)
-        # The window before: the recall that a replay is named after may lie in it.
-        self._before = np.full((2, *shape), np.nan)
+        # Rewards and TD errors of the window before: the recall that a replay is named after may lie in it.
+        self._before: tuple[Array, Array] = (np.zeros((agent.steps, recorded)), np.zeros((agent.steps, recorded)))
         self._here: list[list[dict[str, Any]]] = [[] for _ in range(agent.steps)]
         self._read: tuple[NDArray[Any], NDArray[Any]] | None = None
         self._start = 0
@@ -92,7 +93,7 @@ class AgentRecorder:
                 self._follow(played, stream, followed, ended, observed)
             if played.events is not None:
                 self._take_replays(played, played.events)
-            self._before[0], self._before[1] = played.reward[:, : self._recorded], played.td_error[:, : self._recorded]
+            self._before = (played.reward, played.td_error)
             if sum(map(len, self._waiting.values())) > _MANY:
                 self.flush()
         self._start += len(played.reward)
@@ -111,7 +112,7 @@ class AgentRecorder:
         return {
             "start": self._start,
             "followed": [asdict(followed) for followed in self._followed],
-            "before": [[_numbers(row) for row in part.tolist()] for part in self._before],
+            "before": [part[:, : self._recorded].tolist() for part in self._before],
             "here": [_situation(info) for info in self._agent.arena.here[: self._recorded]],
         }
 
@@ -119,7 +120,8 @@ class AgentRecorder:
         """The opposite of ``state``. The agent's arena stands there already; ``here``: whether it is where it was."""
         self._start = state["start"]
         self._followed = [Followed(**followed) for followed in state["followed"]]
-        self._before[:] = np.array(state["before"], dtype=np.float64).reshape(self._before.shape)
+        reward, td_error = (np.array(part, dtype=np.float64) for part in state["before"])
+        self._before = (reward, td_error)
         for stream, told in enumerate(state["here"] if here else ()):
             self._agent.arena.here[stream] = dict(zip(_SITUATION, told, strict=True))
 
@@ -128,7 +130,9 @@ class AgentRecorder:
     ) -> None:
         """Walks a stream's window from one beginning of an episode to the next."""
         steps = len(played.reward)
-        begins = np.flatnonzero(played.begins[:, stream]).tolist()
+        begins = [t for t, begun in enumerate(played.begins[:, stream].tolist()) if begun]
+        if not begins and not ended and not (observed and followed.episode % self._every == 0):
+            return
         marks = sorted({0, *begins, steps})
         ends = {e.step: e for e in ended if e.stream == stream}
         for begin, end in pairwise(marks):
@@ -193,28 +197,18 @@ class AgentRecorder:
             self._waiting["events"].append(("reminding", *place, share, None, None, paid, error, None))
 
     def _take_replays(self, played: Played, events: ReplayEvents) -> None:
-        credit = events.credit[: self._recorded].numpy()
-        streams, places = np.nonzero(events.valid[: self._recorded].numpy() & (credit > 0))
-        if not len(streams):
-            return
+        credit = events.credit.numpy()[: self._recorded]
+        streams, places = np.nonzero(events.valid.numpy()[: self._recorded] & (credit > 0))
         names = ("step", "source_step", "lag", "weight", "credit", "replayed_steps")
-        columns = [getattr(events, name)[: self._recorded].numpy()[streams, places].tolist() for name in names]
-        reward, td_error = self._signals(played)
-        oldest = self._start - len(played.reward)
-        rows = zip(streams.tolist(), *columns, strict=True)
-        for stream, step, source, lag, weight, norm, length in rows:
+        columns = [getattr(events, name).numpy()[streams, places].tolist() for name in names]
+        windows = (self._before, (played.reward, played.td_error))
+        steps = len(played.reward)
+        for stream, step, *figures, length in zip(streams.tolist(), *columns, strict=True):
             episode = self._followed[stream].episode_at(step)
-            back = step - oldest
-            paid, error = (reward[back, stream], td_error[back, stream]) if back >= 0 else (np.nan, np.nan)
-            signal = _numbers([float(paid), float(error)])
-            self._waiting["events"].append(
-                ("replay", step, stream, episode, source, lag, weight, norm, None, *signal, length)
-            )
-
-    def _signals(self, played: Played) -> NDArray[np.float64]:
-        """Rewards and TD errors of the window before and of this one, ``(2, 2 * steps, recorded)``."""
-        now = np.stack([played.reward[:, : self._recorded], played.td_error[:, : self._recorded]])
-        return np.concatenate([self._before, now], axis=1)
+            # Credit runs at most a window's steps back from the first step of this one.
+            which, t = divmod(step - self._start + steps, steps)
+            reward, td_error = (float(column[t, stream]) for column in windows[which])
+            self._waiting["events"].append(("replay", step, stream, episode, *figures, None, reward, td_error, length))
 
 
 def _situation(info: dict[str, Any]) -> list[Any]:
@@ -227,8 +221,3 @@ def _plain(value: Any) -> int | float | str | None:
         return value
     found = np.asarray(value).tolist()
     return found if isinstance(found, int | float) else json.dumps(found)
-
-
-def _numbers(values: list[float]) -> list[float | None]:
-    """NaN, which JSON does not have, as None."""
-    return [None if value != value else value for value in values]
