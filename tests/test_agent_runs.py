@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -365,8 +368,6 @@ def test_the_tables_are_documented() -> None:
 
 
 def test_the_queries_of_the_documents_work(tmp_path: Path) -> None:
-    import re
-
     train_agent(variant(run={"record_every": 1}), out=tmp_path)
     text = (Path(__file__).parents[1] / "docs" / "agents.md").read_text()
     queries = re.findall(r"```sql\n(.*?)```", text, flags=re.DOTALL)
@@ -375,6 +376,14 @@ def test_the_queries_of_the_documents_work(tmp_path: Path) -> None:
         for query in queries:
             assert connection.execute(query).fetchall(), query
     connection.close()
+
+
+@pytest.mark.parametrize("name", ["config", "train"])
+def test_the_examples_of_docstrings(name: str) -> None:
+    module = importlib.import_module(f"sabsim.agents.{name}")
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
 
 
 def test_the_summary_is_plain(tmp_path: Path) -> None:
