@@ -5,6 +5,7 @@ What remembers, recalls and assigns credit is the learner; here is what turns re
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -102,7 +103,8 @@ class Agent:
     """Plays ``arena`` with ``learner``, whose outputs are the policy's logits and then the value.
 
     Args: ``window``: steps between two updates, the learner's block. ``seed``: of the actions drawn. ``action_credit``: of
-    the same learner, whose last output is then its baseline.
+    the same learner, whose last output is then its baseline. ``learning``: whether the scale of observations follows what
+    is seen. ``greedy``: whether it takes the likeliest action and draws none.
     """
 
     def __init__(
@@ -114,10 +116,14 @@ class Agent:
         window: int,
         seed: int,
         action_credit: ActionCredit | None = None,
+        learning: bool = True,
+        greedy: bool = False,
     ) -> None:
         self.arena, self.learner, self.how, self.steps = arena, learner, how, window
         self.action_credit = action_credit
-        self._random = np.random.default_rng(seed)
+        # Outputs of the learner beyond logits and value: the baseline of action credit.
+        self._surplus = 0 if action_credit is None else 1
+        self._random, self._learning, self._greedy = np.random.default_rng(seed), learning, greedy
         self._see = Normaliser(arena.size) if how.normalise else None
         self._scale = RewardScale(arena.streams, how.gamma) if how.scale_reward else None
         self._square, self._windows = 0.0, 0
@@ -125,8 +131,24 @@ class Agent:
         self._seen = np.zeros((*shape, arena.size), dtype=np.float32)
         self._output = np.zeros((*shape, arena.actions + 1), dtype=np.float32)
 
-    def window(self) -> Played:
+    def evaluator(self, arena: Arena, *, seed: int, greedy: bool = False) -> Agent:
+        """An agent for ``arena``, an arena of its own, with what was learned so far, a fresh memory, and the scale of
+        observations as it is now. It never learns; this agent is not touched.
+        """
+        learner = self.learner.evaluator(streams=arena.streams, seed=seed)
+        other = Agent(arena, learner, self.how, window=self.steps, seed=seed, learning=False, greedy=greedy)
+        if self._see is not None and other._see is not None:
+            other._see.restore(self._see.state())
+        if self._scale is not None and other._scale is not None:
+            other._scale.follow(self._scale)
+        other._surplus = self._surplus
+        return other
+
+    def window(self, observe: Callable[[int], None] | None = None) -> Played:
         """``window`` steps of each environment, and an update.
+
+        ``observe`` is called at each step, with its number in the window, between the learner's step and the arena's: what
+        the learner has just read and what it saw then are still there.
 
         Raises NonFiniteError: for an observation or reward that is NaN or infinite (call ``learner.check`` for the rest).
         """
@@ -137,20 +159,22 @@ class Agent:
         begins, terminated, truncated = np.zeros((3, *shape), dtype=bool)
         infos = []
         # The largest logit plus Gumbel noise is a sample of the policy.
-        noise = self._random.gumbel(size=(*shape, actions))
+        noise = np.zeros((*shape, actions)) if self._greedy else self._random.gumbel(size=(*shape, actions))
         for t in range(self.steps):
             begins[t], self._seen[t] = arena.begins, arena.x
             self._output[t] = self._step()
             action[t] = (self._output[t, :, :actions] + noise[t]).argmax(1)
             if self.action_credit is not None:
                 self.action_credit.acted(action[t])
+            if observe is not None:
+                observe(t)
             arena.step(action[t].tolist())
             reward[t], terminated[t], truncated[t] = arena.reward, arena.terminated, arena.truncated
             learned[t] = self._worth(arena.reward)
             if self.action_credit is not None:
                 self.action_credit.paid(learned[t])
             infos.append(arena.infos.copy())
-        if self._see is not None:
+        if self._see is not None and self._learning:
             self._see.meet(self._seen.reshape(-1, arena.size))
         found = returns(
             self._output[..., actions].astype(np.float64),
@@ -201,8 +225,8 @@ class Agent:
             value_weight=self.how.value,
             entropy_weight=self.how.entropy,
         )
-        if self.action_credit is not None:  # the baseline learns from what is sent alone
-            signal = np.concatenate([signal, np.zeros_like(signal[..., :1])], 2)
+        if self._surplus:  # the baseline learns from what is sent alone
+            signal = np.concatenate([signal, np.zeros_like(signal[..., : self._surplus])], 2)
         loss = torch.from_numpy(np.abs(found.td_error).astype(np.float32))
         return self.learner.learn_block(torch.from_numpy(signal), loss)
 

@@ -27,7 +27,7 @@ class Arena:
 
     ``x`` (streams, size) float32: what is seen now; ``begins`` (streams,) bool: whether that begins an episode. Of the last
     step: ``reward``, ``terminated``, ``truncated`` (streams,), ``final`` (streams, size), what was seen at the end where an
-    episode ended, and ``infos``.
+    episode ended, and ``infos``; ``here``: the infos that came with what is seen now, which differ where an episode begins.
 
     Raises ConfigError: for actions that are not Discrete, or observations that cannot be translated.
     """
@@ -40,6 +40,13 @@ class Arena:
         self.actions, self._start = int(first.action_space.n), int(first.action_space.start)
         self._translator = Translator(first.observation_space)
         self._seen = self._translator.size
+        for other in self.environments[1:]:
+            actions, size = other.action_space, Translator(other.observation_space).size
+            if actions != first.action_space or size != self._seen:
+                raise ConfigError(
+                    f"environments side by side must be alike: {first.action_space} and {self._seen} numbers seen by one, "
+                    f"{actions} and {size} by another"
+                )
         self._sees_action, self._sees_reward = sees_action, sees_reward
         self.size = self._seen + self.actions * sees_action + sees_reward
         self.streams = streams
@@ -48,13 +55,14 @@ class Arena:
         self.reward = np.zeros(streams)
         self.terminated, self.truncated = np.zeros((2, streams), dtype=bool)
         self.infos: list[dict[str, Any]] = [{} for _ in range(streams)]
+        self.here = self.infos.copy()
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
         """Begins an episode in each, with seeds from ``seed`` on."""
         self.begins[:] = True
         for stream, environment in enumerate(self.environments):
-            observation, self.infos[stream] = environment.reset(seed=seed + stream)
+            observation, self.here[stream] = environment.reset(seed=seed + stream)
             self._show(self.x[stream], observation, None, 0.0)
 
     def step(self, actions: list[int]) -> None:
@@ -63,14 +71,15 @@ class Arena:
         Raises NonFiniteError: for an observation or reward that is NaN or infinite.
         """
         for stream, (environment, action) in enumerate(zip(self.environments, actions, strict=True)):
-            seen, reward, terminated, truncated, self.infos[stream] = environment.step(self._start + action)
+            seen, reward, terminated, truncated, info = environment.step(self._start + action)
+            self.infos[stream] = self.here[stream] = info
             paid = float(reward)
             self.reward[stream] = paid
             self.terminated[stream], self.truncated[stream] = terminated, truncated and not terminated
             self.begins[stream] = over = terminated or truncated
             if over:
                 self._show(self.final[stream], seen, action, paid)
-                seen, _ = environment.reset()
+                seen, self.here[stream] = environment.reset()
                 self._show(self.x[stream], seen, None, 0.0)
             else:
                 self._show(self.x[stream], seen, action, paid)

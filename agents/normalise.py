@@ -98,6 +98,10 @@ class RewardScale:
         self._sums[over] = 0
         return reward / self._running.deviation[0]
 
+    def follow(self, other: RewardScale) -> None:
+        """Takes over what ``other`` has met, but not its streams' sums."""
+        self._running.restore(other._running.state())
+
     def state(self) -> dict[str, Any]:
         """As JSON can hold it, exactly."""
         return {"sums": self._sums.tolist(), "running": self._running.state()}

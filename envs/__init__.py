@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import gymnasium as gym
 
+from ._minigrid_state import is_minigrid
 from .saving import get_state, set_state
 from .wrappers import OneHot, PreviousActionReward, TimeLimitAware
 
@@ -53,6 +54,7 @@ __all__ = [
     "PreviousActionReward",
     "TimeLimitAware",
     "get_state",
+    "is_minigrid",
     "register_all",
     "set_state",
 ]

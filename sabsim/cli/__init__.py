@@ -20,7 +20,8 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "demo": Command("sabsim.cli.demo", "learn the copying task with replay and without; a table and figures"),
     "run": Command("sabsim.cli.run", "train online on a task; leaves a run folder"),
-    "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, also on sequences of other lengths"),
+    "agent": Command("sabsim.cli.agent", "train an agent online in an environment; leaves a run folder"),
+    "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, held-out sequences or episodes"),
     "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
 }

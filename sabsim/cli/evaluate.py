@@ -47,11 +47,17 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         SabsimError: whatever is wrong with options, folder, disk or numbers, in one line
     """
+    if _names_an_agent(arguments):
+        # Here and not above: supervised runs need no environments.
+        from sabsim.cli import evaluate_agent
+
+        return evaluate_agent.main(arguments)
     options = parse(
         EvaluateOptions,
         arguments,
         prog="sabsim evaluate",
-        description="Play what a run has learned: parameters fixed, fresh memory of the same bounded size.",
+        description="Play what a run has learned: parameters fixed, fresh memory of the same bounded size.\n\n"
+        "The run of an agent has other options: sabsim evaluate RUN --help.",
     )
     folder = RunFolder(Path(options.run))
     config = folder.read_config()
@@ -71,6 +77,12 @@ def main(arguments: Sequence[str]) -> int:
     else:
         console.print(_table(folder, results))
     return 0
+
+
+def _names_an_agent(arguments: Sequence[str]) -> bool:
+    """Whether the run folder among the arguments is that of an agent."""
+    folders = [RunFolder(Path(word)) for word in arguments if not word.startswith("-")]
+    return any(folder.begun and folder.description().get("kind") == "agent" for folder in folders)
 
 
 def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunConfig:

@@ -37,7 +37,7 @@ _EXAMPLES = """examples:
 class FolderOptions:
     """Where the run is kept."""
 
-    out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/TASK-...)")] = None
+    out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: named after the run, in runs/)")] = None
     """Run folder; must not exist yet, unless --resume."""
     resume: Annotated[bool, arg(name="resume")] = False
     """Go on from the last checkpoint in the run folder; options left out are those it was begun with."""

@@ -20,6 +20,7 @@ from sabsim.presets import PRESETS
 from sabsim.retention import RETENTIONS, Retention
 from sabsim.runs.choices import choose
 from sabsim.runs.config import RunConfig
+from sabsim.runs.options import OptimizerOptions
 from sabsim.salience import SALIENCES
 from sabsim.sparsify import SPARSIFIERS
 from sabsim.tasks import TaskStream
@@ -73,10 +74,10 @@ def build_learner(config: RunConfig) -> StreamingLearner:
     config = config.resolved()
     backend: Any = choose("backend", config.run.backend, get_args(BackendName))
     return StreamingLearner(
-        build_network(config),
+        build_network(config.learner, d_in=config.task.d_in, d_out=config.task.d_out),
         credit=build_credit(config),
-        retention=build_retention(config),
-        optimizer=build_optimizer(config),
+        retention=_retention_of_run(config),
+        optimizer=build_optimizer(config.optimizer),
         streams=config.run.streams,
         seed=config.run.seed,
         device=config.run.device,
@@ -85,17 +86,23 @@ def build_learner(config: RunConfig) -> StreamingLearner:
     )
 
 
-def build_network(config: RunConfig) -> Network:
-    """Cell, salience, sparsifier, stored state, readout: the preset's, unless an option says otherwise."""
-    options = config.learner
+def build_network(options: Any, *, d_in: int, d_out: int) -> Network:
+    """Cell, salience, sparsifier, stored state, readout: the preset's, unless an option says otherwise.
+
+    Arguments:
+        options: has the fields of `LearnerOptions` that describe the network
+
+    Raises:
+        ConfigError: an unknown name
+    """
     preset = PRESETS[choose("preset", options.preset, PRESETS)]
     pieces = {name: getattr(options, name) or getattr(preset, name) for name in _PIECES}
     for name, allowed in _PIECES.items():
         choose(name, pieces[name], allowed)
     cell: Any = choose("cell", options.cell, CELLS)
     return Network(
-        d_in=config.task.d_in,
-        d_out=config.task.d_out,
+        d_in=d_in,
+        d_out=d_out,
         hidden=options.hidden,
         cell=cell,
         forget_bias=options.forget_bias,
@@ -120,31 +127,38 @@ def build_credit(config: RunConfig) -> CreditRule:
     return kind(**values)
 
 
-def build_retention(config: RunConfig) -> Retention:
+def build_retention(options: Any) -> Retention:
     """The retention policy with its slots.
 
+    Arguments:
+        options: has the fields of `LearnerOptions` that describe the macrostate; `slots` is filled in
+
     Raises:
-        ConfigError: an option of another policy, or too few slots for retention `all`
+        ConfigError: an unknown policy, or an option of another one
     """
-    options = config.resolved().learner
     kind = RETENTIONS[choose("retention", options.retention, RETENTIONS)]
+    own = {name: getattr(options, name) for name in ("protect", "input_effect", "buffer")}
+    return kind(slots=options.slots, **_own_options("retention", kind, own))
+
+
+def _retention_of_run(config: RunConfig) -> Retention:
+    """Raises ConfigError: as `build_retention`, or too few slots for retention `all`."""
+    options = config.resolved().learner
     assert options.slots is not None
     if options.retention == "all" and options.slots < config.slots_for_all():
         raise ConfigError(
             f"slots = {options.slots}: retention all keeps every microstate of a sequence, "
             f"here at least {config.slots_for_all()}"
         )
-    own = {name: getattr(options, name) for name in ("protect", "input_effect", "buffer")}
-    return kind(slots=options.slots, **_own_options("retention", kind, own))
+    return build_retention(options)
 
 
-def build_optimizer(config: RunConfig) -> Optimizer:
-    """The optimiser with its schedule.
+def build_optimizer(options: OptimizerOptions) -> Optimizer:
+    """The optimiser with its schedule; `options` are resolved.
 
     Raises:
-        ConfigError: an option of another optimiser
+        ConfigError: an unknown optimiser, or an option of another one
     """
-    options = config.resolved().optimizer
     kind = OPTIMIZERS[choose("optimizer", options.optimizer, OPTIMIZERS)]
     schedule: Any = choose("lr_schedule", options.lr_schedule, get_args(Schedule))
     own = {name: getattr(options, name) for name in ("lr", "beta_1", "beta_2", "eps", "amsgrad", "decay", "momentum")}

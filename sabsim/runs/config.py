@@ -19,6 +19,9 @@ from sabsim.tasks import TASKS, Task
 FORMAT = 3
 """Version of the run folder. Another number means that files or their meaning have changed."""
 
+KIND = "task"
+"""What `config.json` says of a supervised run; `sabsim.agents` has another word for its own."""
+
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
 """D of the schedules that need no end: copying finds what to attend to in about as many learning signals."""
@@ -103,6 +106,7 @@ class RunConfig:
         """The parts of `config.json` that describe the run."""
         return {
             "format": FORMAT,
+            "kind": KIND,
             "task": self.task.name,
             "task_options": asdict(self.task),
             "learner": asdict(self.learner),
@@ -117,26 +121,44 @@ class RunConfig:
         Raises:
             RunFolderError: another format version, an unknown task, an option unknown or of a wrong kind
         """
-        version = data.get("format")
-        if version != FORMAT:
-            writer = data.get("made_by", {}).get("sabsim", "unknown")
-            raise RunFolderError(
-                f"{where}: run-folder format {version!r}, but this sabsim reads format {FORMAT}; "
-                f"use the version that wrote it (sabsim {writer})"
-            )
+        require_kind(data, KIND, where)
         name = data.get("task")
         if name not in TASKS:
             raise RunFolderError(f"{where}: unknown task {name!r}; this sabsim has {', '.join(TASKS)}")
         return cls(
-            task=_group(TASKS[name], data.get("task_options"), where),
-            learner=_group(LearnerOptions, data.get("learner"), where),
-            optimizer=_group(OptimizerOptions, data.get("optimizer"), where),
-            run=_group(RunOptions, data.get("run"), where),
+            task=read_group(TASKS[name], data.get("task_options"), where),
+            learner=read_group(LearnerOptions, data.get("learner"), where),
+            optimizer=read_group(OptimizerOptions, data.get("optimizer"), where),
+            run=read_group(RunOptions, data.get("run"), where),
         )
 
 
-def _group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
-    """One group of options from its JSON form, every value of the declared kind."""
+def require_kind(data: dict[str, Any], kind: str, where: str) -> None:
+    """Make sure that `data`, from the file `where`, is this version's description of a run of this kind.
+
+    Raises:
+        RunFolderError: another format version, or a run of another kind
+    """
+    version = data.get("format")
+    if version != FORMAT:
+        writer = data.get("made_by", {}).get("sabsim", "unknown")
+        raise RunFolderError(
+            f"{where}: run-folder format {version!r}, but this sabsim reads format {FORMAT}; "
+            f"use the version that wrote it (sabsim {writer})"
+        )
+    found = data.get("kind", KIND)
+    if found != kind:
+        commands = {KIND: "sabsim run", "agent": "sabsim agent"}
+        remedy = f"it belongs to '{commands[found]}'" if found in commands else "the file was changed"
+        raise RunFolderError(f"{where}: holds a run of kind {found!r}, not {kind!r}; {remedy}")
+
+
+def read_group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
+    """One group of options from its JSON form, every value of the declared kind.
+
+    Raises:
+        RunFolderError: an option missing, unknown or of a wrong kind
+    """
     if not isinstance(data, dict):
         raise RunFolderError(f"{where}: the options of {kind.__name__} are missing; the file is damaged")
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
@@ -146,7 +168,7 @@ def _group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     hints = get_type_hints(kind)
     values = {name: _as_float(value) if hints[name] in (float, float | None) else value for name, value in data.items()}
     for name, value in values.items():
-        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] is not bool):
+        if not isinstance(value, hints[name]) or (isinstance(value, bool) and hints[name] not in (bool, bool | None)):
             raise RunFolderError(f"{where}: {name} = {value!r}: must be {hints[name]}; the file was changed")
     return kind(**values)
 

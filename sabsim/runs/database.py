@@ -7,7 +7,7 @@ copy of the folder is whole.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ Row = Sequence[Any]
 _PATIENCE = 60.0
 """Seconds to wait for a program that holds the database."""
 
-TABLES: dict[str, dict[str, str]] = {
+Tables = Mapping[str, Mapping[str, str]]
+"""The columns of each table, beside `id`, the order in which rows were recorded."""
+
+TABLES: Tables = {
     "events": {
         "kind": "TEXT NOT NULL",
         "step": "INTEGER NOT NULL",
@@ -71,22 +74,26 @@ TABLES: dict[str, dict[str, str]] = {
         "date": "TEXT NOT NULL",
     },
 }
-"""The columns of each table, beside `id`, the order in which rows were recorded."""
+"""The tables of a supervised run."""
 
 
 class RunDatabase:
     """Appends rows and commits them together.
+
+    Arguments:
+        path: the file, made if need be
+        tables: what it holds
 
     Raises:
         RunFolderError: the file is not the database of a run
         StorageError: the disk refuses; what was committed stays
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, tables: Tables = TABLES) -> None:
+        self.path, self._tables = path, tables
         self._insert = {
             table: f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-            for table, columns in TABLES.items()
+            for table, columns in tables.items()
         }
         try:
             # A reader holds the lock for a moment only; the run waits for it.
@@ -104,12 +111,12 @@ class RunDatabase:
             # The cache would otherwise grow with the file to 2 MB, and a long run's memory should be flat.
             for pragma in ("journal_mode = DELETE", "synchronous = FULL", "cache_size = -500"):
                 self._connection.execute(f"PRAGMA {pragma}")
-            for table, columns in TABLES.items():
+            for table, columns in self._tables.items():
                 body = ", ".join(f"{name} {kind}" for name, kind in columns.items())
                 self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (id INTEGER PRIMARY KEY, {body})")
 
     def insert(self, table: str, rows: Sequence[Row]) -> None:
-        """Append rows, in the order of `TABLES[table]`; they last from the next `commit` on."""
+        """Append rows, in the order of the table's columns; they last from the next `commit` on."""
         if rows:
             with self._storage():
                 self._connection.executemany(self._insert[table], rows)
@@ -122,7 +129,7 @@ class RunDatabase:
     def counts(self) -> dict[str, int]:
         """The number of rows of each table, including those not yet committed."""
         with self._storage():
-            return {table: self._last(table) for table in TABLES}
+            return {table: self._last(table) for table in self._tables}
 
     def trim(self, counts: dict[str, int]) -> None:
         """Delete the rows after the first `counts[table]` of each table.
@@ -130,7 +137,7 @@ class RunDatabase:
         Raises:
             RunFolderError: a table has fewer
         """
-        for table in TABLES:
+        for table in self._tables:
             with self._storage():
                 there = self._last(table)
             if there < counts[table]:

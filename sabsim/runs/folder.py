@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sabsim.errors import ConfigError, RunFolderError, StorageError
 from sabsim.runs.config import RunConfig
@@ -21,6 +21,13 @@ except ImportError:  # without flock, keeping two writers apart is left to the u
     fcntl = None  # type: ignore[assignment]
 
 _TEMPORARY = ".tmp"
+
+
+class Description(Protocol):
+    """What a run is, whatever its kind."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The parts of `config.json` that describe the run."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +85,29 @@ class RunFolder:
         if others:
             raise ConfigError(f"out = '{self.path}': holds {others[0]!r} but no run; give another --out")
 
-    def write_config(self, config: RunConfig) -> None:
+    def write_config(self, config: Description) -> None:
         """Write `config.json`; who made the run is kept if it is there already.
 
         Raises:
             StorageError: the disk refuses
         """
-        maker = self._read_config()["made_by"] if self.begun else made_by()
+        maker = self.description()["made_by"] if self.begun else made_by()
         write_json(self.config, config.to_json() | {"made_by": maker})
 
     def read_config(self) -> RunConfig:
-        """The run's description.
+        """The description of a supervised run.
 
         Raises:
-            RunFolderError: no run here, a damaged file, another format version
+            RunFolderError: no run here, a damaged file, another format version or kind
         """
-        return RunConfig.from_json(self._read_config(), str(self.config))
+        return RunConfig.from_json(self.description(), str(self.config))
 
-    def _read_config(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
+        """What `config.json` holds, of a run of any kind.
+
+        Raises:
+            RunFolderError: no run here, or a damaged file
+        """
         if not self.begun:
             raise RunFolderError(f"'{self.path}': no run folder (config.json is missing); 'sabsim run' makes one")
         return read_json(self.config)

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -17,9 +17,31 @@ _REFRESH = 0.25
 """Seconds between two drawings on a terminal."""
 
 
+class Standing(Protocol):
+    """Where a run stands, whatever its kind: how far of how much, and its figures in words."""
+
+    unit: ClassVar[str]
+
+    @property
+    def done(self) -> int:
+        """How far, in units."""
+
+    @property
+    def budget(self) -> int:
+        """Of how much."""
+
+    def line(self) -> str:
+        """All of it in one line."""
+
+    def columns(self) -> dict[str, str]:
+        """The figures of a table, by their titles."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """Where a run stands. Metrics are named after the task's; None where nothing was measured yet."""
+
+    unit: ClassVar[str] = "sequences"
 
     sequences: int
     budget: int
@@ -40,6 +62,34 @@ class Status:
             return None
         return max(0, self.budget - self.sequences) / self.sequences_per_second
 
+    @property
+    def done(self) -> int:
+        """The sequences."""
+        return self.sequences
+
+    def line(self) -> str:
+        """All figures."""
+        return (
+            f"{self.sequences} sequences  step {self.step}  "
+            f"loss {number(self.train_loss)}  {self.metric_name} {number(self.train_metric)}  "
+            f"held-out {self.metric_name} {number(self.held_out_metric)}  "
+            f"replays/update {number(self.replays_per_update)}  "
+            f"{self.steps_per_second:.0f} steps/s  ETA {duration(self.seconds_left)}"
+        )
+
+    def columns(self) -> dict[str, str]:
+        """The figures of a live table."""
+        return {
+            "step": f"{self.step:,}",
+            "loss": number(self.train_loss),
+            self.metric_name: number(self.train_metric),
+            "held-out": number(self.held_out_metric),
+            "replays/update": number(self.replays_per_update),
+            "steps/s": f"{self.steps_per_second:,.0f}",
+            "elapsed": duration(self.seconds),
+            "ETA": duration(self.seconds_left),
+        }
+
 
 class Display:
     """Shows nothing; the base of those that do. `due` says whether `update` is worth calling."""
@@ -54,10 +104,10 @@ class Display:
         """Whether it is time to draw again."""
         return False
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Standing) -> None:
         """Something has moved."""
 
-    def evaluated(self, status: Status) -> None:
+    def evaluated(self, status: Standing) -> None:
         """A held-out evaluation is done."""
 
     def note(self, text: str) -> None:
@@ -70,14 +120,8 @@ class Lines(Display):
     def __init__(self) -> None:
         self._open = True
 
-    def evaluated(self, status: Status) -> None:
-        self.note(
-            f"{status.sequences} sequences  step {status.step}  "
-            f"loss {number(status.train_loss)}  {status.metric_name} {number(status.train_metric)}  "
-            f"held-out {status.metric_name} {number(status.held_out_metric)}  "
-            f"replays/update {number(status.replays_per_update)}  "
-            f"{status.steps_per_second:.0f} steps/s  ETA {duration(status.seconds_left)}"
-        )
+    def evaluated(self, status: Standing) -> None:
+        self.note(status.line())
 
     def note(self, text: str) -> None:
         # Whoever read the lines may have gone; the run goes on without them.
@@ -95,7 +139,7 @@ class Terminal(Display):
         self._console = console
         self._drawn = 0.0
         columns = (
-            TextColumn("[bold]sequences"),
+            TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[done]}"),
         )
@@ -113,36 +157,27 @@ class Terminal(Display):
     def due(self) -> bool:
         return time.monotonic() - self._drawn >= _REFRESH
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Standing) -> None:
         self._drawn = time.monotonic()
         self._bar.update(
             self._task,
+            description=status.unit,
             total=status.budget,
-            completed=status.sequences,
-            done=f"{status.sequences:,} of {status.budget:,}",
+            completed=status.done,
+            done=f"{status.done:,} of {status.budget:,}",
         )
         self._live.update(self._table(status), refresh=True)
 
-    def evaluated(self, status: Status) -> None:
+    def evaluated(self, status: Standing) -> None:
         self.update(status)
 
     def note(self, text: str) -> None:
         self._live.console.print(text, highlight=False, markup=False)
 
-    def _table(self, status: Status) -> Table:
+    def _table(self, status: Standing) -> Table:
         outer = Table.grid(expand=True)
         table = Table(box=None, padding=(0, 1), pad_edge=False, expand=True, header_style="dim")
-        name = status.metric_name
-        columns = {
-            "step": f"{status.step:,}",
-            "loss": number(status.train_loss),
-            name: number(status.train_metric),
-            "held-out": number(status.held_out_metric),
-            "replays/update": number(status.replays_per_update),
-            "steps/s": f"{status.steps_per_second:,.0f}",
-            "elapsed": duration(status.seconds),
-            "ETA": duration(status.seconds_left),
-        }
+        columns = status.columns()
         for title in columns:
             table.add_column(title, justify="right", no_wrap=True)
         table.add_row(*columns.values())

@@ -25,7 +25,7 @@ from typing import Any, Protocol, Self
 from sabsim.errors import ConfigError, SabsimError
 from sabsim.runs.config import RunConfig
 from sabsim.runs.interrupts import Interrupted
-from sabsim.runs.progress import Display, Status
+from sabsim.runs.progress import Display, Standing, Status
 from sabsim.runs.train import train
 
 _UNKNOWN, _HALT = 0, -1
@@ -85,14 +85,14 @@ class _Reporter(Display):
     def due(self) -> bool:
         return True
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Standing) -> None:
         if time.monotonic() - self._reported >= _REPORT_SECONDS:
             self._reported = time.monotonic()
             self.tell("status", status)
         if self.shared.halted:
             signal.raise_signal(signal.SIGTERM)
 
-    def evaluated(self, status: Status) -> None:
+    def evaluated(self, status: Standing) -> None:
         self.tell("evaluated", status)
 
     def tell(self, kind: str, what: object) -> None:
@@ -106,8 +106,8 @@ class _Reporter(Display):
 class _Leader(_Reporter):
     """Says after each block how far it is."""
 
-    def update(self, status: Status) -> None:
-        self.shared.progress.value = status.sequences
+    def update(self, status: Standing) -> None:
+        self.shared.progress.value = status.done
         super().update(status)
 
 
@@ -121,19 +121,19 @@ class _Follower(_Reporter):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.shared.turns.release()
 
-    def update(self, status: Status) -> None:
+    def update(self, status: Standing) -> None:
         super().update(status)
-        if status.sequences >= status.budget:
+        if status.done >= status.budget:
             return
         self.shared.turns.release()
         # Whoever waits for a turn needs a moment to wake up and take it.
         time.sleep(_HANDOVER)
-        while self.shared.goal.value == _UNKNOWN and status.sequences >= self.shared.progress.value:
+        while self.shared.goal.value == _UNKNOWN and status.done >= self.shared.progress.value:
             time.sleep(_PAUSE)
             if self.shared.halted:
                 break
         self._take_turn()
-        if self.shared.halted or _UNKNOWN < self.shared.goal.value <= status.sequences:
+        if self.shared.halted or _UNKNOWN < self.shared.goal.value <= status.done:
             # The loop saves a checkpoint and ends, as it would if a user asked.
             signal.raise_signal(signal.SIGTERM)
 

@@ -1,0 +1,50 @@
+"""95 % confidence intervals of what an evaluation found."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL = 0.95
+_RESAMPLES = 9_999
+
+
+class Interval(NamedTuple):
+    """An estimate, and the ends of its 95 % confidence interval; None where there is too little to tell."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return self._asdict()
+
+
+def of_mean(values: NDArray[np.float64]) -> Interval:
+    """Of the mean of ``values`` (any,): the bias-corrected, accelerated bootstrap (Efron 1987), always the same resamples.
+
+    Values that are all the same have an interval of no width; a single value has none.
+    """
+    # Here and not above: it takes longer to load than many an evaluation takes.
+    from scipy.stats import bootstrap
+
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, None, None)
+    if values.min() == values.max():
+        return Interval(mean, mean, mean)
+    found = bootstrap(
+        (values,), np.mean, confidence_level=LEVEL, n_resamples=_RESAMPLES, batch=1_000, rng=np.random.default_rng(0)
+    ).confidence_interval
+    return Interval(mean, float(found.low), float(found.high))
+
+
+def of_share(successes: int, of: int) -> Interval:
+    """Of a share, ``successes`` of ``of`` > 0: Wilson's interval (Wilson 1927), which suits shares near 0 and 1 as well."""
+    from scipy.stats import binomtest
+
+    found = binomtest(successes, of).proportion_ci(confidence_level=LEVEL, method="wilson")
+    return Interval(successes / of, float(found.low), float(found.high))

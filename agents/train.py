@@ -1,0 +1,177 @@
+"""Begin an agent's run, or go on with one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sabsim.errors import ConfigError, RunFolderError
+from sabsim.runs.checkpoint import Checkpoint, load_checkpoint
+from sabsim.runs.database import RunDatabase
+from sabsim.runs.folder import RunFolder, read_json
+from sabsim.runs.progress import Display
+
+from .build import AgentParts, build_agent
+from .config import AgentConfig
+from .loop import AgentLoop
+from .tables import AGENT_TABLES
+
+
+def train_agent(
+    config: AgentConfig | None, *, out: str | Path, resume: bool = False, display: Display | None = None
+) -> dict[str, Any]:
+    """Trains the agent that ``config`` describes, in the folder ``out``, and returns what ``summary.json`` holds.
+
+    Args:
+        config: the run; with ``resume``, None means the one in the folder.
+        out: the run folder; must be free unless ``resume``.
+        resume: go on from the last checkpoint (from the beginning, if there is no run in ``out`` yet).
+        display: what is shown meanwhile; nothing by default.
+
+    Raises:
+        ConfigError: an option that is not allowed, or that differs from the run to be resumed.
+        RunFolderError: a damaged folder, or one of another format version, kind or environment.
+        StorageError: the disk refuses.
+        NonFiniteError: NaN or infinity was met.
+        Interrupted: asked to stop by a signal; a checkpoint was saved.
+
+    A small run, and its last evaluation:
+
+        >>> import tempfile
+        >>> from sabsim.agents import AgentConfig, AgentRunOptions, train_agent
+        >>> config = AgentConfig(
+        ...     env="sabsim/MemoryChain-v0", env_args={"memory_length": 5}, run=AgentRunOptions(streams=4, steps=400)
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     summary = train_agent(config, out=folder)
+        >>> summary["steps"], summary["evaluation"]["length"]["estimate"]
+        (400, 5.0)
+    """
+    folder, display = RunFolder(Path(out)), display or Display()
+    if resume and folder.begun:
+        with folder.locked():
+            return _resume(folder, config, display)
+    if config is None:
+        raise RunFolderError(f"'{folder.path}': no run to resume; give its environment and options")
+    if resume:
+        display.note(f"no run in '{folder.path}' yet: starting from the beginning")
+    # Before the parts: an environment may take its time.
+    folder.require_free()
+    parts = build_agent(config)
+    with folder.locked():
+        folder.require_free()
+        folder.write_config(parts.config)
+        return _start(folder, parts, display)
+
+
+def read_agent_config(folder: RunFolder) -> AgentConfig:
+    """The description of the agent's run in ``folder``.
+
+    Raises RunFolderError: for no run, one of another kind or format version, or a damaged file.
+    """
+    return AgentConfig.from_json(folder.description(), str(folder.config))
+
+
+def load_agent(folder: RunFolder) -> tuple[AgentParts, Checkpoint]:
+    """The agent as the last checkpoint has it, for evaluation: its environments stand at the beginning.
+
+    Raises RunFolderError: as ``read_agent_config``, or without a whole checkpoint.
+    """
+    config = read_agent_config(folder)
+    if not folder.checkpoint.exists():
+        raise RunFolderError(f"'{folder.path}': no checkpoint yet; 'sabsim agent ... --resume' goes on with the run")
+    checkpoint = load_checkpoint(folder)
+    torch.set_num_threads(config.run.threads)
+    parts = build_agent(config)
+    _restore_learner(checkpoint, parts, folder)
+    parts.agent.restore(checkpoint.numbers["agent"])
+    return parts, checkpoint
+
+
+def _start(folder: RunFolder, parts: AgentParts, display: Display) -> dict[str, Any]:
+    """From the beginning. The first checkpoint comes before the first row."""
+    database = RunDatabase(folder.database, AGENT_TABLES)
+    try:
+        if any(database.counts().values()):
+            raise RunFolderError(
+                f"'{folder.checkpoint}': the checkpoint is missing, run.sqlite has rows; put back a copy of "
+                "it, or start again with another --out"
+            )
+        loop = _loop(folder, parts, database, display)
+        loop.save()
+        return loop.run()
+    finally:
+        database.close()
+
+
+def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> dict[str, Any]:
+    """From the last checkpoint; rows recorded after it are dropped, since the run records them again."""
+    stored = read_agent_config(folder)
+    wanted = _same_run(stored, config, folder)
+    checkpoint = load_checkpoint(folder) if folder.checkpoint.exists() else None
+    done = checkpoint.numbers["env_steps"] if checkpoint else 0
+    if checkpoint is not None and folder.summary.exists():
+        if checkpoint.numbers["reached"]:
+            display.note(f"'{folder.path}' is finished: it reached stop_at = {stored.run.stop_at} at {done} steps")
+            return read_json(folder.summary)
+        if done >= wanted.run.steps == stored.run.steps:
+            display.note(f"'{folder.path}' is finished at {done} steps; a larger --steps goes on")
+            return read_json(folder.summary)
+    if wanted.run.steps < min(done, stored.run.steps):
+        raise ConfigError(f"steps = {wanted.run.steps}: '{folder.path}' has {done} steps already")
+    parts = build_agent(wanted)
+    if wanted != stored:
+        folder.write_config(wanted)
+    folder.summary.unlink(missing_ok=True)
+    if checkpoint is None:
+        return _start(folder, parts, display)
+    database = RunDatabase(folder.database, AGENT_TABLES)
+    try:
+        loop = _loop(folder, parts, database, display)
+        _restore_learner(checkpoint, parts, folder)
+        database.trim(checkpoint.numbers["rows"])
+        loop.restore(checkpoint.numbers)
+        display.note(f"'{folder.path}' goes on from {done} steps")
+        return loop.run()
+    finally:
+        database.close()
+
+
+def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder) -> AgentConfig:
+    """The run to go on with: the stored one, with the number of steps that was asked for.
+
+    Raises RunFolderError: if the folder holds another environment. ConfigError: if another option differs; all but the
+    number of steps must be the same for the results to be.
+    """
+    if config is None:
+        return stored
+    steps = config.run.steps
+    backend = stored.run.backend if config.run.backend == "auto" else config.run.backend
+    config = replace(config, run=replace(config.run, steps=stored.run.steps, backend=backend)).resolved()
+    for name, there, here in stored.differences(config):
+        if name in ("env", "env_args"):
+            raise RunFolderError(f"'{folder.path}': holds a run of {name} {there!r}, not {here!r}; give another --out")
+        raise ConfigError(f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out")
+    return replace(stored, run=replace(stored.run, steps=steps))
+
+
+def _loop(folder: RunFolder, parts: AgentParts, database: RunDatabase, display: Display) -> AgentLoop:
+    torch.set_num_threads(parts.config.run.threads)
+    return AgentLoop(parts=parts, folder=folder, database=database, display=display)
+
+
+def _restore_learner(checkpoint: Checkpoint, parts: AgentParts, folder: RunFolder) -> None:
+    """The learner as it was.
+
+    Raises RunFolderError: if the checkpoint is of another one.
+    """
+    try:
+        parts.agent.learner.load_state_dict(dict(checkpoint.states["learner"]))
+    except (ConfigError, KeyError, RuntimeError) as error:
+        raise RunFolderError(
+            f"'{folder.checkpoint}': does not fit config.json ({str(error).splitlines()[0]}); put back "
+            "the file that belongs to this run"
+        ) from error
