@@ -1,0 +1,295 @@
+"""Agents on delayed-reward environments: every method on every task, several seeds, with the controls beside it.
+
+    python benchmarks/agents.py chain100 tmaze100 --jobs 2
+    python benchmarks/agents.py --table
+
+Each experiment is a few lines of ``EXPERIMENTS``: an environment, the options that differ from those of ``sabsim agent``,
+and the methods. Each run is one of ``sabsim agent`` in a process of its own with one thread; runs that are there are not
+run again. The figures of each experiment go to ``results/agents/NAME.json`` with the commands that make them again;
+``--table`` writes ``results/agents/README.md`` from all of these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from sabsim.runs import read_rows
+
+OUT = Path("results/agents")
+RUNS = Path("runs/agents")
+GOOD = 0.95
+"""The success at which a method counts as having learned; when it first had it is read off its evaluations."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """``command``: what follows ``sabsim agent``. ``methods``: of each, the further options. ``chance``: a random policy's
+    success, or None where return counts. ``what``: a line for the table."""
+
+    command: str
+    methods: Mapping[str, str]
+    what: str
+    chance: float | None = None
+    seeds: int = 5
+    units: tuple[str, float] = field(default=("success", 1.0))
+
+
+_BLANK = "--credit memoryless --no-sees-action --no-sees-reward"
+"""Nothing of the past: its own last action would be a memory."""
+
+
+def rivals(longest: int) -> dict[str, str]:
+    """All methods; the rival that learns from the present alone has RMSprop."""
+    return {
+        "SAB": "",
+        "no replay": "--credit no-replay",
+        "TBPTT": "--credit tbptt",
+        "memoryless": _BLANK,
+        "immediate": "--credit immediate --optimizer rmsprop",
+        "RTU": "--credit rtu",
+        "BPTT": f"--credit bptt --longest {longest}",
+    }
+
+
+def sending() -> dict[str, str]:
+    """Action credit and what it is to be compared with."""
+    return {
+        "SAB + action credit": "--action-credit recall",
+        "SAB + action credit, random sources": "--action-credit random",
+        "no replay + action credit": "--credit no-replay --action-credit recall",
+        "SAB": "",
+        "no replay": "--credit no-replay",
+        "TBPTT": "--credit tbptt",
+    }
+
+
+def chain(length: int, steps: int, evaluate: int = 50_000) -> str:
+    return f"sabsim/MemoryChain-v0 --env-args memory_length={length} --steps {steps} --eval-every {evaluate}"
+
+
+_GRID = "--eval-episodes 64 --record-streams 0"
+_MAZE = "sabsim/TMaze-v0 --env-args memory_length"
+EXPERIMENTS: dict[str, Experiment] = {
+    "chain100": Experiment(chain(100, 1_500_000), rivals(100), "MemoryChain, 100 steps", 0.5),
+    "tmaze100": Experiment(f"{_MAZE}=100 --steps 1500000", rivals(102), "passive T-maze, memory length 100", 0.25),
+    **{
+        f"chain{length}": Experiment(
+            chain(length, 750_000) + " --stop-at 0.98", rivals(length), f"MemoryChain, {length} steps", 0.5
+        )
+        for length in (2, 4, 8, 16, 32, 64, 128)
+    },
+    "exam50": Experiment(
+        "sabsim/Exam-v0 --env-args delay=50 --gamma 0.96 --steps 400000",
+        sending() | {"SAB, gamma 0.99": "--gamma 0.99", "SAB, gamma 0.997": "--gamma 0.997"},
+        "Exam, result after 50 steps",
+        0.5,
+    ),
+    "exam100": Experiment(
+        "sabsim/Exam-v0 --env-args delay=100 --gamma 0.98 --steps 1000000 --eval-every 100000 --stop-at 0.98",
+        sending(),
+        "Exam, result after 100 steps",
+        0.5,
+    ),
+    "active50": Experiment(
+        f"{_MAZE}=48 active=true --gamma 0.96 --steps 1000000 --eval-every 50000 --stop-at 0.98",
+        sending(),
+        "active T-maze, credit length 50",
+        0.25,
+    ),
+    "active100": Experiment(
+        f"{_MAZE}=98 active=true --gamma 0.98 --steps 1500000 --eval-every 100000 --stop-at 0.98",
+        sending(),
+        "active T-maze, credit length 100",
+        0.25,
+    ),
+    "tmaze500": Experiment(
+        f"{_MAZE}=500 --steps 4000000 --eval-every 200000 --stop-at 0.98",
+        {"SAB": "", "no replay": "--credit no-replay", "TBPTT": "--credit tbptt"},
+        "passive T-maze, memory length 500",
+        0.25,
+        seeds=3,
+    ),
+    "track": Experiment(
+        "sabsim/LinearTrack-v0 --steps 500000 --eval-every 100000 --eval-episodes 16",
+        {"SAB": "", "no replay": "--credit no-replay", "TBPTT": "--credit tbptt", "memoryless": _BLANK},
+        "LinearTrack, laps per 1,000 steps (random 7.4, best 111)",
+        None,
+        units=("laps", 60_000.0),
+    ),
+    "one-chain32": Experiment(
+        chain(32, 400_000) + " --streams 1 --lr 0.001",
+        {"SAB": "", "no replay": "--credit no-replay", "TBPTT": "--credit tbptt", "RTU": "--credit rtu"},
+        "MemoryChain, 32 steps, one stream",
+        0.5,
+    ),
+    "one-track": Experiment(
+        "sabsim/LinearTrack-v0 --steps 200000 --eval-every 100000 --eval-episodes 16 --streams 1 --lr 0.001",
+        {"SAB": "", "TBPTT": "--credit tbptt"},
+        "LinearTrack, one stream, laps per 1,000 steps",
+        None,
+        units=("laps", 60_000.0),
+    ),
+    "doorkey": Experiment(
+        f"MiniGrid-DoorKey-5x5-v0 --steps 500000 {_GRID} --stop-at 0.98",
+        {"SAB": "", "TBPTT": "--credit tbptt", "memoryless": _BLANK},
+        "MiniGrid DoorKey 5x5",
+        0.0,
+    ),
+    "memory-s7": Experiment(
+        f"MiniGrid-MemoryS7-v0 --steps 1500000 --eval-every 100000 --entropy-weight 0.01 {_GRID} --stop-at 0.98",
+        {"SAB": "", "no replay": "--credit no-replay", "TBPTT": "--credit tbptt"},
+        "MiniGrid Memory S7",
+        0.5,
+    ),
+    "red-blue-doors": Experiment(
+        "MiniGrid-RedBlueDoors-6x6-v0 --steps 1500000 --eval-every 100000 --window 24 --lr 0.001 --entropy-weight 0.03 "
+        f"{_GRID} --stop-at 0.98",
+        {"SAB": "", "TBPTT": "--credit tbptt"},
+        "MiniGrid RedBlueDoors 6x6",
+        0.0,
+    ),
+    "key-corridor": Experiment(
+        f"MiniGrid-KeyCorridorS3R1-v0 --steps 1500000 --eval-every 100000 {_GRID} --stop-at 0.98",
+        {"SAB": "", "TBPTT": "--credit tbptt"},
+        "MiniGrid KeyCorridor S3R1",
+        0.0,
+    ),
+}
+
+
+def command(experiment: Experiment, method: str, seed: int) -> list[str]:
+    """The arguments of ``sabsim`` for one run."""
+    return ["agent", *shlex.split(f"{experiment.command} {experiment.methods[method]}"), "--seed", str(seed)]
+
+
+def run(name: str, method: str, seed: int) -> dict[str, Any]:
+    """One run, or what is left of an earlier one; returns its figures."""
+    experiment = EXPERIMENTS[name]
+    folder = RUNS / name / method.replace(" ", "-").replace(",", "").replace("+", "and") / str(seed)
+    line = [sys.executable, "-m", "sabsim", *command(experiment, method, seed), "--out", str(folder)]
+    if not (folder / "summary.json").exists():
+        done = subprocess.run([*line, "--resume", "--quiet"], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{shlex.join(line)}\n{done.stderr}")
+    summary = json.loads((folder / "summary.json").read_text())
+    curve = read_rows(
+        folder / "run.sqlite",
+        "SELECT env_steps, success, return, length FROM metrics WHERE split = 'held-out' ORDER BY id",
+    )
+    return {"seed": seed, **_figures(summary, experiment, curve)}
+
+
+def _figures(summary: dict[str, Any], experiment: Experiment, curve: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    found, (unit, factor) = summary["evaluation"], experiment.units
+    score = factor / found["length"]["estimate"] if unit == "laps" else found["success"]["estimate"]
+    points = [[steps, factor / length if unit == "laps" else success] for steps, success, _, length in curve]
+    good = [steps for steps, value in points if unit == "success" and value is not None and value >= GOOD]
+    return {
+        "score": round(score, 4),
+        "return": found["return"]["estimate"],
+        "length": found["length"]["estimate"],
+        "episodes_evaluated": found["episodes"],
+        "steps": summary["steps"],
+        "steps_to_good": good[0] if good else None,
+        "stopped_early": summary["stopped_early"],
+        "seconds": round(summary["seconds"], 1),
+        "steps_per_second": round(summary["steps_per_second"]),
+        "macrostate_bytes": summary["macrostate_bytes"],
+        "parameters": summary["parameters"],
+        "curve": [[steps, None if value is None else round(value, 4)] for steps, value in points],
+        "made_by": summary["made_by"],
+    }
+
+
+def interval(scores: Sequence[float]) -> list[float]:
+    """Mean and its 95 % interval over seeds (Student's t)."""
+    mean = float(np.mean(scores))
+    if len(scores) < 2 or np.ptp(scores) == 0:
+        return [mean, mean, mean]
+    low, high = stats.t.interval(0.95, len(scores) - 1, mean, stats.sem(scores))
+    return [mean, float(low), float(high)]
+
+
+def collect(name: str, jobs: int) -> None:
+    """All runs of an experiment, and its file."""
+    experiment = EXPERIMENTS[name]
+    wanted = [(name, method, seed) for seed in range(experiment.seeds) for method in experiment.methods]
+    with ThreadPoolExecutor(jobs) as pool:
+        rows = list(pool.map(lambda one: run(*one), wanted))
+    methods = {}
+    for method in experiment.methods:
+        runs = [row for row, (_, mine, _) in zip(rows, wanted, strict=True) if mine == method]
+        shown = shlex.join(["sabsim", *command(experiment, method, 0)])
+        scores = interval([row["score"] for row in runs])
+        methods[method] = {"command": shown.replace("--seed 0", "--seed SEED"), "score": scores, "runs": runs}
+        print(name, method, [round(score, 3) for score in scores], flush=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    result = {"what": experiment.what, "chance": experiment.chance, "unit": experiment.units[0], "methods": methods}
+    (OUT / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table() -> None:
+    """``README.md`` of the results."""
+    lines = ["# Agents: results", "", __doc__.split("\n\n")[2].replace("\n", " "), ""]
+    lines += [
+        "Success is that of 200 evaluation episodes at the end of each run (sampled policy), the mean over seeds with"
+    ]
+    lines += [
+        "its 95 % interval (Student's t); *learned*: seeds that ever had 0.95 in an evaluation, and the median of the"
+    ]
+    lines += ["environment steps at which they first had. Times are of one thread on a shared machine.", ""]
+    for name in EXPERIMENTS:
+        path = OUT / f"{name}.json"
+        if path.exists():
+            lines += _section(name, json.loads(path.read_text()))
+    (OUT / "README.md").write_text("\n".join(lines) + "\n")
+
+
+def _section(name: str, result: dict[str, Any]) -> list[str]:
+    chance = "" if result["chance"] is None else f" (a random policy: {result['chance']:g})"
+    lines = [f"## {name}: {result['what']}{chance}", ""]
+    lines += ["| method | score | 95 % interval | learned | steps to 0.95 | steps | s | steps/s | memory, kB |"]
+    lines += ["| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for method, found in result["methods"].items():
+        runs, (mean, low, high) = found["runs"], found["score"]
+        good = [row["steps_to_good"] for row in runs if row["steps_to_good"] is not None]
+        learned = f"{len(good)} of {len(runs)}" if result["unit"] == "success" else ""
+        when = f"{np.median(good):,.0f}" if good else ""
+        middle = {key: np.median([row[key] or 0 for row in runs]) for key in ("steps", "seconds", "steps_per_second")}
+        memory = (runs[0]["macrostate_bytes"] or 0) / 1e3
+        digits = 3 if result["unit"] == "success" else 1
+        lines.append(
+            f"| {method} | {mean:.{digits}f} | {low:.{digits}f} .. {high:.{digits}f} | {learned} | {when} | "
+            f"{middle['steps']:,.0f} | {middle['seconds']:.0f} | {middle['steps_per_second']:,.0f} | {memory:,.0f} |"
+        )
+    commands = [f"    {found['command']}" for found in result["methods"].values()]
+    return [*lines, "", *commands, ""]
+
+
+def main() -> None:
+    """Run experiments by name, or write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS, []], help="experiments to run")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once (default 2)")
+    parser.add_argument("--table", action="store_true", help="write the table of all results")
+    options = parser.parse_args()
+    for name in options.names:
+        collect(name, options.jobs)
+    if options.table:
+        table()
+
+
+if __name__ == "__main__":
+    main()
