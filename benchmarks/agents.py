@@ -186,7 +186,7 @@ def run(name: str, method: str, seed: int) -> dict[str, Any]:
     summary = json.loads((folder / "summary.json").read_text())
     curve = read_rows(
         folder / "run.sqlite",
-        "SELECT env_steps, success, return, length FROM metrics WHERE split = 'held-out' ORDER BY id",
+        "SELECT env_steps, success, return, length FROM metrics WHERE split = 'evaluation' ORDER BY id",
     )
     return {"seed": seed, **_figures(summary, experiment, curve)}
 
