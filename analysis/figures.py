@@ -24,33 +24,51 @@ _BESIDE = 5
 """Steps shown to the right of the last causal one in the enlargement."""
 _ENLARGED = "Enlarged: the steps that are scored"
 _FRAMED = "; framed in blue: the step at which the symbol they want was shown"
+_AXES = {False: ("training sequences", "held-out accuracy"), True: ("environment steps", "success in evaluation episodes")}
+"""What a learning curve is drawn over, and of what it is, for supervised runs and for agents'."""
 _CLIMB = 0.1
 """A curve that rises by less has no climb."""
 
 
-def learning_curves(runs: Mapping[str, Run], *, title: str) -> Figure:
+def learning_curves(
+    runs: Mapping[str, Run | Sequence[Run]], *, title: str, levels: Mapping[str, float] | None = None
+) -> Figure:
     """Held-out accuracy of several runs against training sequences, each line labelled where it ends.
+
+    Of agents' runs: success in evaluation episodes against environment steps. Of several runs under one name (seeds) each
+    is a thin line, and their mean a thick one.
 
     Arguments:
         runs: by the name to show, in the order of colours; of one task, so that they share its chance levels
         title: what was learned; a second line is set smaller
+        levels: what needs no learning, by name; by default what the first run's summary tells
 
     Raises:
-        ConfigError: no runs
+        ConfigError: no runs, or agents' runs together with others
         RunFolderError: a run without an evaluation, or a damaged one
     """
     if not runs:
         raise ConfigError("runs = {}: there must be at least one")
-    curves = {name: run.curve() for name, run in runs.items()}
+    groups = {name: [some] if isinstance(some, Run) else list(some) for name, some in runs.items()}
+    first = next(iter(groups.values()))[0]
+    if any(run.agent != first.agent for group in groups.values() for run in group):
+        raise ConfigError(f"runs = {', '.join(runs)}: agents' runs and supervised ones share no axes")
+    known = {name.removesuffix(" accuracy"): v for name, v in first.baselines.items() if name.endswith(" accuracy")}
+    done, score = _AXES[first.agent]
+    seeds = {name: [run.curve() for run in group] for name, group in groups.items()}
+    curves = {name: _mean(group) for name, group in seeds.items()}
     with styled():
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
-        _levels(axes, next(iter(runs.values())).baselines)
+        _levels(axes, known if levels is None else levels)
         for place, (curve, colour) in enumerate(zip(curves.values(), _colours(len(curves)), strict=True)):
             # The first run lies on top: it is what the figure is about. The marker is for the last point only.
             (line,) = axes.plot(curve.sequences, 100 * curve.metric, color=colour, clip_on=False, zorder=3 - place / 10)
             line.set(marker="o", markersize=5, markevery=[-1])
-        axes.set(xlabel="training sequences, all streams together", ylabel="held-out accuracy (%)", ylim=(0, 100))
+        for group, colour in zip(seeds.values(), _colours(len(seeds)), strict=True):
+            for curve in group if len(group) > 1 else ():
+                axes.plot(curve.sequences, 100 * curve.metric, color=colour, linewidth=0.8, alpha=0.45, zorder=2)
+        axes.set(xlabel=f"{done}, all streams together", ylabel=f"{score} (%)", ylim=(0, 100))
         axes.set_xlim(0, max(1, *(int(curve.sequences[-1]) for curve in curves.values())))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="y", color="#E8E8E8", linewidth=0.8)
@@ -130,19 +148,25 @@ def save(figure: Figure, path: Path) -> list[Path]:
 # Learning curves
 
 
+def _mean(curves: Sequence[Curve]) -> Curve:
+    """The mean of curves, at the points of the first."""
+    where = curves[0].sequences
+    return Curve(where, np.mean([np.interp(where, curve.sequences, curve.metric) for curve in curves], axis=0))
+
+
 def _colours(count: int) -> list[str]:
     return [PALETTE[i % len(PALETTE)] for i in range(count)]
 
 
-def _levels(axes: Axes, baselines: Mapping[str, float]) -> None:
-    """Accuracies that need no learning, as dashed lines with their names on them."""
-    levels = {name: 100 * level for name, level in baselines.items() if name.endswith(" accuracy")}
+def _levels(axes: Axes, known: Mapping[str, float]) -> None:
+    """Scores that need no learning, as dashed lines with their names on them."""
+    levels = {name: 100 * level for name, level in known.items()}
     for name, level in levels.items():
         # At the end a run has left these levels or never will; at the beginning all cross them.
         below = level == min(levels.values())
         axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
         axes.annotate(
-            f"{name.removesuffix(' accuracy')} {level:.1f} %",
+            f"{name} {level:.1f} %",
             (1, level),
             xycoords=("axes fraction", "data"),
             xytext=(-8, -5 if below else 3),

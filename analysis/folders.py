@@ -23,7 +23,10 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Curve:
-    """A learning curve: `metric` after so many training `sequences` (all streams together), both `(n,)`."""
+    """A learning curve: `metric` after so many training `sequences` (all streams together), both `(n,)`.
+
+    Of an agent's run: success in evaluation episodes, after so many environment steps.
+    """
 
     sequences: Ints
     metric: Floats
@@ -73,6 +76,11 @@ class Run:
     summary: dict[str, Any]
 
     @property
+    def agent(self) -> bool:
+        """Whether it is an agent's run, not one of a supervised task."""
+        return self.config.get("kind") == "agent"
+
+    @property
     def baselines(self) -> dict[str, float]:
         """What chance and the trivial solution score."""
         known: dict[str, float] = self.summary.get("baselines", {})
@@ -84,7 +92,11 @@ class Run:
         Raises:
             RunFolderError: the database cannot be read, or has no evaluation yet
         """
-        rows = self._rows("SELECT sequences, metric FROM metrics WHERE split IN ('held-out', 'final') ORDER BY id")
+        columns = "env_steps, success" if self.agent else "sequences, metric"
+        wanted = "split IN ('held-out', 'evaluation', 'final')"
+        if self.agent:
+            wanted += " AND success IS NOT NULL"
+        rows = self._rows(f"SELECT {columns} FROM metrics WHERE {wanted} ORDER BY id")
         points = {int(sequences): float(metric) for sequences, metric in rows}
         if not points:
             raise RunFolderError(f"'{self.path}': has no held-out evaluation yet")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sabsim.cli import demo, main
+from sabsim.cli import demo, demo_agent, main
 from sabsim.cli.board import LinesBoard, LiveBoard, make_board
 from sabsim.errors import ConfigError
 from sabsim.runs import LearnerOptions, OptimizerOptions, RunConfig, RunFolder, RunOptions, load_checkpoint, read_rows
@@ -64,8 +64,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_demo_leaves_runs_and_figures(finished: tuple[Path, str]) -> None:
     out, _ = finished
-    files = {f"{name}.{kind}" for name in ("learning_curve", "recall_map") for kind in ("png", "svg")}
-    assert {entry.name for entry in out.iterdir()} == {"demo.json", *demo.NAMES, *files}
+    files = {f"{name}.{kind}" for name in ("learning_curve", "recall_map", "agent_curve") for kind in ("png", "svg")}
+    assert {entry.name for entry in out.iterdir()} == {"demo.json", *demo.NAMES, *demo_agent.AGENTS, *files}
     summaries = [json.loads((out / name / "summary.json").read_text()) for name in demo.NAMES]
     assert {summary["sequences"] for summary in summaries} == {summaries[0]["sequences"]}
     assert summaries[0]["sequences"] >= demo.QUICK.run.budget
@@ -74,7 +74,11 @@ def test_the_demo_leaves_runs_and_figures(finished: tuple[Path, str]) -> None:
     assert "quick" in (out / "learning_curve.svg").read_text()
     kept = json.loads((out / "demo.json").read_text())
     assert kept["finished"]
-    assert kept["runs"] == dict(zip(demo.NAMES, summaries, strict=True))
+    assert {name: kept["runs"][name] for name in demo.NAMES} == dict(zip(demo.NAMES, summaries, strict=True))
+    played = {name: json.loads((out / name / "summary.json").read_text()) for name in demo_agent.AGENTS}
+    assert kept["runs"].keys() == demo.NAMES.keys() | played.keys()
+    credits = [(found["learner"]["credit"], found["run"]["seed"]) for found in played.values()]
+    assert credits == [(credit, seed) for credit in ("sab", "no-replay") for seed in range(demo_agent.SEEDS)]
 
 
 def test_the_demo_tells_what_it_does_and_what_came_out(finished: tuple[Path, str]) -> None:
@@ -221,3 +225,18 @@ def test_a_terminal_gets_a_row_per_run(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert isinstance(board_for_pipes, LinesBoard)
     board_for_pipes.evaluated("a", status)
     assert capsys.readouterr().out.startswith("the first: 5000 sequences  step 75000  loss 0.1705")
+
+
+def test_the_mazes_verdict_is_honest(finished: tuple[Path, str]) -> None:
+    shares = dict(zip(demo_agent.AGENTS, (0.98, 1.0, 0.5, 0.6, 0.55, 0.2), strict=True))
+    found = {
+        name: {"evaluation": {"success": {"estimate": share}, "episodes": 200}, "steps": 1000}
+        for name, share in shares.items()
+    }
+    assert demo_agent.sentence(found) == (
+        "In the maze: with replay the right turn in 98.0 % / 100.0 % / 50.0 % of 200 episodes (3 seeds), without "
+        "60.0 % / 55.0 % / 20.0 % (guessing 50.0 %), after 1,000 steps each."
+    )
+    drawn = (finished[0] / "agent_curve.svg").read_text()
+    for words in ("SAB with replay", "recall without replay", "environment steps", "success in evaluation", "quick"):
+        assert words in drawn

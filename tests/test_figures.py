@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sabsim.analysis import learning_curves, read_run, recall_map, save
 from sabsim.analysis.figures import _climb, _spread
-from sabsim.analysis.folders import Curve
+from sabsim.analysis.folders import Curve, Run
 from sabsim.analysis.style import PALETTE
 
 from sabsim.errors import ConfigError, RunFolderError, StorageError
@@ -230,3 +230,9 @@ def test_figures_are_saved_as_png_and_svg(folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     with pytest.raises(StorageError, match="No such file"):
         save(learning_curves({"with replay": run}, title="What"), tmp_path / "nowhere" / "one")
+
+
+def test_agents_and_supervised_runs_share_no_axes(tmp_path: Path) -> None:
+    agent = Run(tmp_path, {"kind": "agent"}, {})
+    with pytest.raises(ConfigError, match="agents' runs and supervised ones share no axes"):
+        learning_curves({"a": agent, "b": [Run(tmp_path, {"kind": "task"}, {})]}, title="")

@@ -22,7 +22,7 @@ class LinesBoard:
     """
 
     def __init__(self, names: Mapping[str, str]) -> None:
-        self._lines = {name: _NamedLines(words) for name, words in names.items()}
+        self._lines = {name: NamedLines(words) for name, words in names.items()}
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +37,7 @@ class LinesBoard:
         self._lines[name].evaluated(status)
 
 
-class _NamedLines(Lines):
+class NamedLines(Lines):
     """Lines that begin with the run's name."""
 
     def __init__(self, words: str) -> None:

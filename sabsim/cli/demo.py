@@ -1,4 +1,4 @@
-"""`sabsim demo`: the copying task learned online, with replay and without, side by side; a table and two figures."""
+"""`sabsim demo`: the copying task and a maze learned online, with replay and without; a table and three figures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import arg
 
+from sabsim.agents import AgentConfig
+from sabsim.cli import demo_agent
 from sabsim.cli.board import make_board, percent
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
@@ -41,7 +43,8 @@ QUICK = replace(
 NAMES = {"replay": "SAB with replay", "no-replay": "recall without replay", "tbptt": "truncated BPTT"}
 """Each run's folder, and how it is called in words; the first one leads."""
 _MARK = "demo.json"
-_FIGURES = ("learning_curve", "recall_map")
+_FIGURES = ("learning_curve", "recall_map", "agent_curve")
+_FOLDERS = (*NAMES, *demo_agent.AGENTS)
 _RUN_FILES = ("config.json", "run.sqlite", "checkpoint.safetensors", "checkpoint.json", "summary.json", "evaluations")
 
 
@@ -50,11 +53,11 @@ class DemoOptions:
     """Where, how long, how many at once."""
 
     out: Annotated[str, arg(metavar="FOLDER")] = "runs/demo"
-    """Folder for the three runs and the figures; an earlier demo in it is replaced."""
+    """Folder for the runs and the figures; an earlier demo in it is replaced."""
     seed: Annotated[int, arg(metavar="N")] = DEMO.run.seed
     """Seed of parameters and training sequences."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint=f"(default: {DEMO.run.budget})")] = None
-    """Training sequences at most, for each run."""
+    """Training sequences at most, for each run of the copying task."""
     jobs: Annotated[int, arg(metavar="N")] = 2
     """Runs that compute at once, each on one core."""
     quick: bool = False
@@ -72,20 +75,23 @@ def main(arguments: Sequence[str]) -> int:
         DemoOptions,
         arguments,
         prog="sabsim demo",
-        description="Learn the copying task online, with replay and without, and draw what happened.",
+        description="Learn the copying task and a maze online, with replay and without, and draw what happened.",
     )
     console = Console(highlight=False)
     jobs = _jobs(options)
+    agents = demo_agent.configs(quick=options.quick, seed=options.seed)
     out = Path(options.out)
     with RunFolder(out).locked():
         if _make_room(out):
             console.print(f"replacing the demo in '{out}'", markup=False)
-        write_json(out / _MARK, {"finished": False, "runs": list(NAMES)})
+        write_json(out / _MARK, {"finished": False, "runs": list(_FOLDERS)})
         console.print(_announcement(jobs[0].config, options), markup=False)
         summaries = _train(jobs, options)
-        figures = _draw(out, jobs[0].config, options)
-        verdict = sentence(summaries)
-        write_json(out / _MARK, {"finished": True, "verdict": verdict, "runs": summaries})
+        console.print(demo_agent.announcement(next(iter(agents.values()))), markup=False, soft_wrap=True)
+        played = demo_agent.train(out, agents, console)
+        figures = _draw(out, jobs[0].config, next(iter(agents.values())), options)
+        verdict = f"{sentence(summaries)} {demo_agent.sentence(played)}"
+        write_json(out / _MARK, {"finished": True, "verdict": verdict, "runs": summaries | played})
     console.print(_table(summaries))
     console.print(verdict, markup=False, soft_wrap=True)
     for figure in figures:
@@ -165,11 +171,11 @@ def _make_room(out: Path) -> bool:
 
 def _foreign(out: Path) -> Iterator[Path]:
     """What no demo would have left in `out`."""
-    own = {_MARK, *NAMES, *(f"{name}.{kind}" for name in _FIGURES for kind in ("png", "svg"))}
+    own = {_MARK, *_FOLDERS, *(f"{name}.{kind}" for name in _FIGURES for kind in ("png", "svg"))}
     for entry in sorted(out.iterdir()):
         if entry.name.removesuffix(".tmp") not in own or entry.is_symlink():
             yield entry
-        elif entry.name in NAMES:
+        elif entry.name in _FOLDERS:
             runs_own = (*_RUN_FILES, "run.sqlite-journal")
             inside = entry.iterdir() if entry.is_dir() else [entry]
             yield from (file for file in sorted(inside) if file.name.removesuffix(".tmp") not in runs_own)
@@ -178,7 +184,7 @@ def _foreign(out: Path) -> Iterator[Path]:
 # What has come out
 
 
-def _draw(out: Path, config: RunConfig, options: DemoOptions) -> list[Path]:
+def _draw(out: Path, config: RunConfig, agent: AgentConfig, options: DemoOptions) -> list[Path]:
     """The figures, as PNG and SVG; returns the paths of the PNGs."""
     # Here and not above: the help text does not need matplotlib.
     from sabsim.analysis import learning_curves, read_run, recall_map, save
@@ -189,9 +195,11 @@ def _draw(out: Path, config: RunConfig, options: DemoOptions) -> list[Path]:
     size = ", quick: too small to learn" if options.quick else ""
     what = f"opying 10 symbols over T = {task.T} steps{size}"
     how = f"online, {learner.slots} microstates kept, credit over {learner.k_trunc} steps, seed {config.run.seed}"
+    agents = demo_agent.grouped({name: read_run(out / name) for name in demo_agent.AGENTS})
     figures = (
         learning_curves(runs, title=f"C{what}\n{how}"),
         recall_map(runs[NAMES["replay"]], title=f"What is recalled in the course of training\nC{what}; {how}"),
+        learning_curves(agents, title=demo_agent.title(agent, quick=options.quick), levels=demo_agent.LEVELS),
     )
     return [save(figure, out / name)[0] for figure, name in zip(figures, _FIGURES, strict=True)]
 
