@@ -66,7 +66,7 @@ class Film:
         with styled():
             # Points are pixels here: a font of 12 is 12 pixels high, at the width of the design.
             self._figure = Figure(figsize=(width / 72, round(_DESIGN[1] * self._scale) / 72), dpi=72)
-            self._canvas: Any = FigureCanvasAgg(self._figure)  # parts of it have no annotations
+            self._canvas = _canvas(self._figure)
             self._time_line()
             for artist in self._moving:
                 artist.set_animated(True)
@@ -124,7 +124,7 @@ class Film:
         found = self._replayed.get(window, [])
         begin, end = window * episode.window, (window + 1) * episode.window - 1
         end = min(end, self._steps - 1) if episode.over else end
-        steps = f"steps {begin} to {end}" if end > begin else f"step {end}"
+        steps = f"steps {begin}-{end}" if end > begin else f"step {end}"
         title, nothing = f"Replayed after this window ({steps}): credit went here", "nothing"
         if not episode.replays:
             title, nothing = "Replayed after this window", "this credit rule replays nothing"
@@ -137,7 +137,9 @@ class Film:
         """Small pictures side by side with captions; the largest first, and how many more there would be."""
         left, right, gap, columns = 272.0, 706.0, 8.0, self._columns
         more = len(sources) - columns
-        self._pen.write(left, top + 6, title + (f" (+ {more} more)" if more > 0 else ""), 12, colour, bold=True)
+        if more > 0:
+            title = f"{title.partition(':')[0]}, + {more} more"
+        self._pen.write(left, top + 6, title, 12, colour, bold=True)
         if not sources:
             self._pen.write(left, top + 30, nothing, 11.5, FAINT)
         width = (right - left - gap * (columns - 1)) / columns
@@ -230,6 +232,11 @@ class Film:
         w, h = _DESIGN
         size = 10.5 * self._scale
         self._figure.text(x / w, 1 - y / h, words, fontsize=size, color=colour, va="center", linespacing=1.15, **how)
+
+
+def _canvas(figure: Figure) -> Any:
+    """What the figure is drawn on. ``Any``: some of its methods have no annotations."""
+    return FigureCanvasAgg(figure)
 
 
 def _ago(steps: int) -> str:

@@ -17,6 +17,8 @@ HOLD = 2000
 """How long a frame stays that is held, in ms."""
 _COLOURS = 255
 """One of 256 is left for "as before"."""
+_EXACT = 96
+"""Colours that are kept as they are."""
 
 Picture = NDArray[np.uint8]
 
@@ -42,8 +44,7 @@ def write_gif(
     Raises ConfigError: for a rate out of range. StorageError: if the disk refuses.
     """
     usual = duration_ms(fps)
-    palette = _palette(samples)
-    indexed = [_indexed(frame, palette) for frame in frames]
+    indexed = list(map(_Palette(samples), frames))
     durations = [HOLD if number in held else usual for number in range(len(indexed))]
     temporary = path.with_name(f"{path.name}.tmp")
     try:
@@ -69,11 +70,36 @@ def write_png(path: Path, frame: Picture) -> None:
         raise StorageError(f"'{path}': {error.strerror or error}; free space or give another --out") from error
 
 
-def _palette(samples: Sequence[Picture]) -> Image.Image:
-    """An image with the palette that suits the samples: rare colours, such as thin lines have, count as well."""
-    whole = Image.fromarray(np.concatenate(samples))
-    return whole.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)
+class _Palette:
+    """The commonest colours of the samples as they are, for areas, and others that cover all the rest."""
+
+    def __init__(self, samples: Sequence[Picture]) -> None:
+        whole = np.concatenate(samples)
+        codes, counts = np.unique(_codes(whole), return_counts=True)
+        common = codes[np.argsort(-counts, kind="stable")[:_EXACT]]
+        exact = np.stack([common >> 16, common >> 8 & 255, common & 255], 1)
+        covering = Image.fromarray(whole).quantize(_COLOURS - _EXACT, Image.Quantize.MAXCOVERAGE).getpalette()
+        self._colours = np.concatenate([exact, np.array(covering).reshape(-1, 3)])[:_COLOURS].astype(np.int32)
+        # Of each of the 2^24 colours, once it was met, the nearest one here. Pillow's own search confuses neighbours.
+        self._nearest = np.full(1 << 24, _COLOURS, dtype=np.uint8)
+
+    def __call__(self, frame: Picture) -> Image.Image:
+        """The frame in these colours."""
+        codes = _codes(frame)
+        found = self._nearest[codes]
+        unmet = np.unique(codes[found == _COLOURS])
+        if len(unmet):
+            colours = np.stack([unmet >> 16, unmet >> 8 & 255, unmet & 255], 1)
+            for part in np.array_split(np.arange(len(unmet)), len(unmet) // 4096 + 1):
+                distance = ((colours[part, None] - self._colours) ** 2).sum(2)
+                self._nearest[unmet[part]] = distance.argmin(1)
+            found = self._nearest[codes]
+        image = Image.fromarray(found)
+        image.putpalette(self._colours.astype(np.uint8).tobytes())
+        return image
 
 
-def _indexed(frame: Picture, palette: Image.Image) -> Image.Image:
-    return Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE)
+def _codes(picture: Picture) -> NDArray[np.int32]:
+    """Each colour as one number, ``(height, width)``."""
+    red, green, blue = np.moveaxis(picture.astype(np.int32), 2, 0)
+    return red << 16 | green << 8 | blue
