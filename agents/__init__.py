@@ -10,6 +10,7 @@ from .evaluation import Episode, Evaluation, evaluate
 from .options import AgentLearnerOptions, AgentOptimizerOptions, AgentRunOptions, SignalOptions
 from .tables import AGENT_TABLES
 from .train import load_agent, read_agent_config, train_agent
+from .watching import Recalled, Replayed, Unmoved, Watched, drawing_maker, watch
 
 __all__ = [
     "AGENT_TABLES",
@@ -27,13 +28,19 @@ __all__ = [
     "Evaluation",
     "Learner",
     "Played",
+    "Recalled",
+    "Replayed",
     "SignalOptions",
     "Sizes",
+    "Unmoved",
+    "Watched",
     "build_agent",
+    "drawing_maker",
     "evaluate",
     "load_agent",
     "maker",
     "read_agent_config",
     "read_env_args",
     "train_agent",
+    "watch",
 ]

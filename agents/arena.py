@@ -47,7 +47,7 @@ class Arena:
                     f"environments side by side must be alike: {first.action_space} and {self._seen} numbers seen by one, "
                     f"{actions} and {size} by another"
                 )
-        self._sees_action, self._sees_reward = sees_action, sees_reward
+        self.sees_action, self.sees_reward = sees_action, sees_reward
         self.size = self._seen + self.actions * sees_action + sees_reward
         self.streams = streams
         self.x, self.final = np.zeros((2, streams, self.size), dtype=np.float32)
@@ -89,11 +89,11 @@ class Arena:
     def _show(self, row: NDArray[np.float32], observation: Any, action: int | None, reward: float) -> None:
         seen = self._seen
         self._translator.write(observation, row[:seen])
-        if self._sees_action:
+        if self.sees_action:
             row[seen : seen + self.actions] = 0
             if action is not None:
                 row[seen + action] = 1
-        if self._sees_reward:
+        if self.sees_reward:
             row[-1] = reward
 
     def _complain(self) -> None:

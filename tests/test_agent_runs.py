@@ -376,7 +376,7 @@ def test_the_queries_of_the_documents_work(tmp_path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("name", ["config", "train"])
+@pytest.mark.parametrize("name", ["config", "train", "watching"])
 def test_the_examples_of_docstrings(name: str) -> None:
     module = importlib.import_module(f"sabsim.agents.{name}")
     found = doctest.testmod(module)

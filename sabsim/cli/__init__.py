@@ -22,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command("sabsim.cli.run", "train online on a task; leaves a run folder"),
     "agent": Command("sabsim.cli.agent", "train an agent online in an environment; leaves a run folder"),
     "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, held-out sequences or episodes"),
+    "watch": Command("sabsim.cli.watch", "write a GIF of an agent's episode: what it recalls, where credit goes"),
     "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
 }
