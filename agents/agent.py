@@ -54,7 +54,8 @@ class ActorCritic:
         decay: lambda of the returns, in [0, 1]: 0 for one-step TD errors, 1 for returns to the window's end.
         entropy: weight of the policy's entropy.
         value: weight of the value's squared error.
-        scale_advantage: whether advantages are divided by their running root mean square.
+        scale_advantage: whether advantages are divided by the greatest that their running root mean square has been. (By
+            today's, they would grow to what is usual once all is learned, and the policy would be led by noise.)
         scale_reward: whether rewards are divided by the running standard deviation of their discounted sums.
         normalise: whether observations are brought to mean 0 and standard deviation 1.
 
@@ -126,7 +127,7 @@ class Agent:
         self._random, self._learning, self._greedy = np.random.default_rng(seed), learning, greedy
         self._see = Normaliser(arena.size) if how.normalise else None
         self._scale = RewardScale(arena.streams, how.gamma) if how.scale_reward else None
-        self._square, self._windows = 0.0, 0
+        self._square, self._largest, self._windows = 0.0, 0.0, 0
         shape = (window, arena.streams)
         self._seen = np.zeros((*shape, arena.size), dtype=np.float32)
         self._output = np.zeros((*shape, arena.actions + 1), dtype=np.float32)
@@ -217,7 +218,8 @@ class Agent:
             self._windows += 1
             follow = max(1 / self._windows, _RMS_FOLLOW)
             self._square += (float(np.mean(advantage * advantage)) - self._square) * follow
-            advantage = advantage / max(self._square**0.5, _RMS_LEAST)
+            self._largest = max(self._largest, self._square)
+            advantage = advantage / max(self._largest**0.5, _RMS_LEAST)
         signal = signals(
             self._output,
             action,
@@ -237,6 +239,7 @@ class Agent:
             "see": None if self._see is None else self._see.state(),
             "scale": None if self._scale is None else self._scale.state(),
             "square": self._square,
+            "largest": self._largest,
             "windows": self._windows,
             "action_credit": None if self.action_credit is None else self.action_credit.state(),
         }
@@ -244,7 +247,7 @@ class Agent:
     def restore(self, state: dict[str, Any]) -> None:
         """The opposite of ``state``."""
         self._random.bit_generator.state = state["random"]
-        self._square, self._windows = state["square"], state["windows"]
+        self._square, self._largest, self._windows = state["square"], state["largest"], state["windows"]
         if self._see is not None:
             self._see.restore(state["see"])
         if self._scale is not None:

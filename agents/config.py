@@ -109,7 +109,7 @@ class AgentConfig:
         if optimizer.optimizer == "obgd" and optimizer.kappa is None:
             values["kappa"] = _KAPPA
         if optimizer.optimizer == "adam":
-            values["amsgrad"] = bool(optimizer.amsgrad)
+            values["amsgrad"] = optimizer.amsgrad is not False
         if optimizer.optimizer in ("adam", "rmsprop") and optimizer.eps is None:
             values["eps"] = _EPS
         if optimizer.lr_schedule != "constant" and optimizer.decay_updates is None:

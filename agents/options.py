@@ -103,7 +103,7 @@ class AgentOptimizerOptions(OptimizerOptions):
     over D; linear or cosine (to 0) in updates; constant (not at all)."""
     eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint="(default: 1e-8)")] = None
     """Added to the root of the mean squared gradient (adam, rmsprop)."""
-    amsgrad: Annotated[bool | None, arg(help_behavior_hint="(default: False)")] = None
+    amsgrad: Annotated[bool | None, arg(help_behavior_hint="(default: True)")] = None
     """Divide by the root of the greatest mean squared gradient so far, not of today's (adam)."""
 
 
@@ -123,7 +123,7 @@ class SignalOptions(ActorCritic):
     value: Annotated[float, arg(name="value-weight", metavar="WEIGHT")] = 0.5
     """Weight of the value's squared error."""
     scale_advantage: bool = True
-    """Divide advantages by their running root mean square."""
+    """Divide advantages by the greatest that their running root mean square has been."""
     scale_reward: bool = False
     """Divide rewards by the running standard deviation of their discounted sums."""
     normalise: bool = True

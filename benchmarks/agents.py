@@ -4,8 +4,8 @@
     python benchmarks/agents.py --table
 
 Each experiment is a few lines of ``EXPERIMENTS``: an environment, the options that differ from those of ``sabsim agent``,
-and the methods. Each run is one of ``sabsim agent`` with one thread; runs that are there are not run again. The figures of each
-experiment go to ``results/agents/NAME.json`` with the commands that make them again; ``--table`` writes
+and the methods. Each run is one of ``sabsim agent`` with one thread; runs that are there are not run again. The
+figures of each experiment go to ``results/agents/NAME.json`` with the commands that make them again; ``--table`` writes
 ``results/agents/README.md`` from all of these.
 """
 
