@@ -161,22 +161,22 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "memory-s7": Experiment(
         f"MiniGrid-MemoryS7-v0 --steps 1000000 --eval-every 100000 --entropy-weight 0.01 {_GRID} --stop-at 0.97",
-        {"SAB": "", "TBPTT": "--credit tbptt"},
+        {"SAB": ""},
         "MiniGrid Memory S7",
         0.5,
         seeds=3,
     ),
     "red-blue-doors": Experiment(
-        "MiniGrid-RedBlueDoors-6x6-v0 --steps 1500000 --eval-every 100000 --window 24 --lr 0.001 --entropy-weight 0.03 "
+        "MiniGrid-RedBlueDoors-6x6-v0 --steps 1200000 --eval-every 100000 --window 24 --lr 0.001 --entropy-weight 0.03 "
         f"{_GRID} --stop-at 0.98",
-        {"SAB": "", "TBPTT": "--credit tbptt"},
+        {"SAB": ""},
         "MiniGrid RedBlueDoors 6x6",
         0.0,
         seeds=3,
     ),
     "key-corridor": Experiment(
-        f"MiniGrid-KeyCorridorS3R1-v0 --steps 1500000 --eval-every 100000 {_GRID} --stop-at 0.98",
-        {"SAB": "", "TBPTT": "--credit tbptt"},
+        f"MiniGrid-KeyCorridorS3R1-v0 --steps 1200000 --eval-every 100000 {_GRID} --stop-at 0.98",
+        {"SAB": ""},
         "MiniGrid KeyCorridor S3R1",
         0.0,
         seeds=3,
