@@ -89,6 +89,7 @@ def chain(length: int, steps: int, evaluate: int = 25_000) -> str:
     return f"sabsim/MemoryChain-v0 --env-args memory_length={length} --steps {steps} --eval-every {evaluate}"
 
 
+_TRACES = "--traces --optimizer obgd --window 1 --k-trunc 5 --lambda 0.8 --entropy-weight 0.01"
 _GRID = "--eval-episodes 64 --record-streams 0"
 _MAZE = "sabsim/TMaze-v0 --env-args memory_length"
 EXPERIMENTS: dict[str, Experiment] = {
@@ -145,6 +146,18 @@ EXPERIMENTS: dict[str, Experiment] = {
         {"SAB": "", "no replay": "--credit no-replay", "TBPTT": "--credit tbptt", "RTU": "--credit rtu"},
         "MemoryChain, 32 steps, one stream",
         0.5,
+    ),
+    "one-chain8": Experiment(
+        f"{chain(8, 100_000, 20_000)} {_CUE} --streams 1",
+        {
+            "SAB, windows": "--lr 0.001",
+            "SAB, traces, ObGD": _TRACES,
+            "RTU, windows": "--credit rtu --lr 0.001",
+            "RTU, traces, ObGD": f"--credit rtu {_TRACES}",
+        },
+        "MemoryChain, 8 steps, one stream: lambda-returns in windows against eligibility traces",
+        0.5,
+        seeds=3,
     ),
     "one-track": Experiment(
         "sabsim/LinearTrack-v0 --steps 200000 --eval-every 100000 --eval-episodes 16 --streams 1 --lr 0.001",
