@@ -87,7 +87,12 @@ def load_agent(folder: RunFolder) -> tuple[AgentParts, Checkpoint]:
     torch.set_num_threads(config.run.threads)
     parts = build_agent(config)
     _restore_learner(checkpoint, parts, folder)
-    parts.agent.restore(checkpoint.numbers["agent"])
+    try:
+        parts.agent.restore(checkpoint.numbers["agent"])
+    except KeyError as error:
+        raise RunFolderError(
+            f"'{folder.checkpoint}': does not say {error}; it was written by another revision of sabsim, use that one"
+        ) from error
     return parts, checkpoint
 
 
