@@ -142,10 +142,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         units=("laps", 60_000.0),
     ),
     "one-chain32": Experiment(
-        f"{chain(32, 400_000, 100_000)} {_CUE} --streams 1 --lr 0.001",
+        f"{chain(32, 200_000, 50_000)} {_CUE} --streams 1 --lr 0.001",
         {"SAB": "", "no replay": "--credit no-replay", "TBPTT": "--credit tbptt", "RTU": "--credit rtu"},
         "MemoryChain, 32 steps, one stream",
         0.5,
+        seeds=3,
     ),
     "one-chain8": Experiment(
         f"{chain(8, 100_000, 20_000)} {_CUE} --streams 1",
@@ -164,6 +165,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         {"SAB": "", "TBPTT": "--credit tbptt"},
         "LinearTrack, one stream, laps per 1,000 steps",
         None,
+        seeds=3,
         units=("laps", 60_000.0),
     ),
     "doorkey": Experiment(
