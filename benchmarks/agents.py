@@ -288,23 +288,38 @@ def table() -> None:
 
 def _section(name: str, result: dict[str, Any]) -> list[str]:
     chance = "" if result["chance"] is None else f" (a random policy: {result['chance']:g})"
+    moment = _moment(next(iter(result["methods"].values()))["runs"])
+    then = "" if moment is None else f" at {moment:,}"
     lines = [f"## {name}: {result['what']}{chance}", ""]
-    lines += ["| method | score | 95 % interval | learned | steps to 0.95 | steps | s | steps/s | memory, kB |"]
-    lines += ["| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    lines += [f"| method | score | 95 % interval |{then} | learned | steps to 0.95 | steps | s | steps/s | memory, kB |"]
+    lines += ["| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for method, found in result["methods"].items():
         runs, (mean, low, high) = found["runs"], found["score"]
         good = [row["steps_to_good"] for row in runs if row["steps_to_good"] is not None]
         learned = f"{len(good)} of {len(runs)}" if result["unit"] == "success" else ""
         when = f"{np.median(good):,.0f}" if good else ""
+        early = "" if moment is None else f"{np.mean([_at(row['curve'], moment) for row in runs]):.3f}"
         middle = {key: np.median([row[key] or 0 for row in runs]) for key in ("steps", "seconds", "steps_per_second")}
         memory = (runs[0]["macrostate_bytes"] or 0) / 1e3
         digits = 3 if result["unit"] == "success" else 1
         lines.append(
-            f"| {method} | {mean:.{digits}f} | {low:.{digits}f} .. {high:.{digits}f} | {learned} | {when} | "
+            f"| {method} | {mean:.{digits}f} | {low:.{digits}f} .. {high:.{digits}f} | {early} | {learned} | {when} | "
             f"{middle['steps']:,.0f} | {middle['seconds']:.0f} | {middle['steps_per_second']:,.0f} | {memory:,.0f} |"
         )
+    revisions = sorted({row["made_by"]["git"][:7] for found in result["methods"].values() for row in found["runs"]})
     commands = [f"    {found['command']}" for found in result["methods"].values()]
-    return [*lines, "", *commands, ""]
+    return [*lines, "", f"Seeds: {len(runs)}. Revision: {', '.join(revisions)}.", "", *commands, ""]
+
+
+def _moment(runs: Sequence[Mapping[str, Any]]) -> int | None:
+    """The steps at which the last seed of the first method had learned; None if one never did."""
+    good = [row["steps_to_good"] for row in runs]
+    return None if not good or None in good else max(good)
+
+
+def _at(curve: Sequence[Sequence[Any]], moment: int) -> float:
+    """The evaluation at ``moment``, or the last before it where a run had stopped."""
+    return [value for steps, value in curve if steps <= moment][-1]
 
 
 def main() -> None:
