@@ -10,5 +10,7 @@
 #include "recall.c"
 #include "chain.c"
 #include "replay.c"
+#include "noise.c"
+#include "novelty.c"
 #include "macrostate.c"
 #include "optimizer.c"

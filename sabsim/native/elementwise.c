@@ -88,13 +88,36 @@ static inline real hyperbolic_tangent(real x)
     return x < 0 ? -t : t;
 }
 
+/* The sum of a vector's numbers, by halves: one after the other they would wait for each other. */
+static inline real sum_of(vec v)
+{
+    typedef real half __attribute__((vector_size(VECTOR_BYTES / 2)));
+    half low, high;
+    memcpy(&low, &v, sizeof low);
+    memcpy(&high, (const char *)&v + sizeof low, sizeof high);
+    low += high;
+#if VECTOR_BYTES > 16
+    typedef real quarter __attribute__((vector_size(VECTOR_BYTES / 4)));
+    quarter even, odd;
+    memcpy(&even, &low, sizeof even);
+    memcpy(&odd, (const char *)&low + sizeof even, sizeof odd);
+    even += odd;
+    const int64_t left = sizeof even / sizeof(real);
+#else
+    const half even = low;
+    const int64_t left = sizeof even / sizeof(real);
+#endif
+    real total = 0;
+    for (int64_t l = 0; l < left; l++) total += even[l];
+    return total;
+}
+
 static inline real dot(int64_t count, const real *a, const real *b)
 {
     vec sum = {0};
     int64_t j = 0;
     for (; j + LANES <= count; j += LANES) sum += load(a + j) * load(b + j);
-    real total = 0;
-    for (int64_t l = 0; l < LANES; l++) total += sum[l];
+    real total = sum_of(sum);
     for (; j < count; j++) total += a[j] * b[j];
     return total;
 }

@@ -74,7 +74,9 @@ typedef struct {
     real *dq;        /* (L, B, n) */
     real *y;         /* (B, o) */
     int64_t *age;    /* (B) steps each stream has taken in its sequence */
-    real *keys;      /* (B, S, n) */
+    real *keys;      /* (B, S, n) of length 1 */
+    real *key_norm;  /* (B, S) |W_k m| of the microstate a key was made of */
+    real *key_sharpness; /* (1) g at the block's beginning: within a block what a score is made of does not change */
     int64_t *key_stamp; /* (B, S) slot_stamp of the microstate a key was made of */
     real *stretch;   /* (B, S) |m| / |W_k m| as it was when the key was made */
     real *base_W_k;  /* (n, n) the W_k that older keys were made with */
@@ -117,7 +119,8 @@ typedef struct {
     real *ds;              /* (k, B, n) */
     real *da;              /* (k, B, K) */
     int64_t *which;        /* (k, B, K) */
-    int64_t *held_row;     /* (U) ring row of a distinct microstate; -1 - row where it is no longer in its slot */
+    int64_t *held_stamp;   /* (U) when a distinct microstate was formed */
+    int64_t *held_slot;    /* (U) row of its key in `keys`; -1: it is in held_k */
     real *held_m;          /* (U, n) */
     real *held_k;          /* (U, n) */
     real *held_norm;       /* (U) */
@@ -140,6 +143,8 @@ typedef struct {
     int64_t *usual_steps;  /* (1) */
     real *usual_xh;        /* (block B, d+n) */
     real *usual_gates;     /* (block B, 4n) */
+    int64_t *usual_place;  /* (block B) which of the block's states a row is */
+    real *usual_before;    /* (block B, n) */
     real *usual_c;         /* (block B, n) */
     real *usual_tanh_c;    /* (block B, n) */
     real *usual_h;         /* (block B, n) */

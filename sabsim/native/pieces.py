@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import offering
 from ..backend import Backend, BackendName, Update
-from ..exploration import Exploration
+from ..exploration import MANY_SLOTS, Exploration
 from ..macrostate import Macrostate
 from ..network import Parameters
 from ..optim import Adam, Optimizer
 from ..replay import Replay
-from ..retention import Retention
+from ..retention import Novelty, Retention
 from ..sparsify import Sparsifier
 from ..usual import MEMORY, UsualInput
 from ..watch import WATCHED, Watch
@@ -43,6 +44,7 @@ class NativeBackend(Backend):
         self.usual = partial(NativeUsual, calls)
         self.watch = partial(NativeWatch, calls)
         self.exploration = partial(NativeExploration, calls)
+        self.score_block = partial(score_block, calls)
         self.place_block = partial(place_block, calls)
 
     def update(self, optimizer: Optimizer) -> Update:
@@ -97,11 +99,12 @@ class NativeWindow(Window):
                 calls.scratch(base_W_k=(n, n), packed_base=(size(n, n),), drift=(2,), spent=(1,), stretch=(streams, slots))
                 calls.scratch(exact=(streams, exact, n), exact_slot=(streams, exact), exact_count=(streams,))
                 calls.scratch(exact_at=(streams, slots), bound=(slots,), plain=(streams,))
-            calls.scratch(key_stamp=(streams, slots), filled=(streams,), touched=(streams, k * reads), touches=(streams,))
+            calls.scratch(key_stamp=(streams, slots), key_norm=(streams, slots), key_sharpness=(1,))
+            calls.scratch(filled=(streams,), touched=(streams, k * reads), touches=(streams,))
             calls.scratch(offered=(self.block, streams))
             calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))
             held = row_steps * reads
-            calls.scratch(held_row=(held,), held_norm=(held,))
+            calls.scratch(held_stamp=(held,), held_slot=(held,), held_norm=(held,))
             calls.scratch(**{f"held_{name}": (held, n) for name in ("m", "k", "dk", "dm")})
         self._packings = self._writes = -1  # of what parameters and what memory the keys were made
         self._x, self._signal, self._row = (streams, d), (streams, o), (streams,)
@@ -130,10 +133,15 @@ class NativeWindow(Window):
         self._calls.cut(self._calls.at, position, done.data_ptr())
 
     def backward(self, memory: Macrostate | None) -> Credits | None:
-        self._calls.pack()
+        # Keys serve the VJP too, unless somebody has changed parameters or memory within the block.
+        fresh = memory is not None and (self._calls.pack(), memory.arrays["m"]._version) == (self._packings, self._writes)
         credit = self.input_credit
-        self._calls.backward(self._calls.at, None if credit is None else credit.data_ptr())
+        self._calls.backward(self._calls.at, None if credit is None else credit.data_ptr(), fresh)
         return None if memory is None else self._left
+
+    def settle(self, position: int) -> None:
+        if self.sparsifier is not None:
+            self._calls.settle(self._calls.at, position)
 
     def advance(self) -> None:
         self._calls.advance(self._calls.at)
@@ -157,11 +165,23 @@ class NativeMacrostate(Macrostate):
         self._calls.clear(self._calls.at, done.data_ptr())
 
 
+def score_block(
+    calls: Calls, window: Window, retention: Retention, *, k_att: int, draws: torch.Generator, usual: UsualInput | None
+) -> Tensor:
+    """See ``sabsim.offering.score_block``: novelty is native, and of offered states only."""
+    if type(retention) is not Novelty:
+        return offering.score_block(window, retention, k_att=k_att, draws=draws, usual=usual)
+    calls.pack()
+    calls.novelty(calls.at, k_att, 0.0 if usual is None else retention.input_effect)
+    return calls.learner.tensors["offered"]
+
+
 def place_block(calls: Calls, window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int) -> None:
     """See ``sabsim.offering.place_block``: choice and copies are native."""
     now = int(window.origin) + window.history + window.block - 1
-    # A copy: the choice crosses out what it has taken.
-    calls.learner.tensors["offered"].copy_(score)
+    offered = calls.learner.tensors["offered"]
+    if score is not offered:
+        offered.copy_(score)  # a copy: the choice crosses out what it has taken
     calls.offer(calls.at, now, now - retention.protected * k_att, k_att, window.stores_h)
 
 
@@ -197,7 +217,7 @@ class NativeReplay(Replay):
 
 
 class NativeUsual(UsualInput):
-    """The usual input and the states it would have led to."""
+    """The usual input; the states it would have led to are found by ``score_block``."""
 
     def __init__(self, calls: Calls, parameters: Parameters, **sizes: int) -> None:
         super().__init__(parameters, **sizes)
@@ -205,15 +225,20 @@ class NativeUsual(UsualInput):
         d, n, rows = parameters.network.d_in, parameters.network.hidden, self.rows
         calls.learner.bind(usual_mean=self.arrays["mean"], usual_steps=self.arrays["steps"], usual_h=self._h_hat)
         calls.learner.bind(usual_c=self._c_next)
-        calls.scratch(usual_xh=(rows, d + n), usual_gates=(rows, 4 * n), usual_tanh_c=(rows, n))
+        calls.scratch(usual_xh=(rows, d + n), usual_gates=(rows, 4 * n), usual_tanh_c=(rows, n), usual_before=(rows, n))
+        calls.scratch(usual_place=(rows,))
 
     def follow(self, window: Window) -> None:
         self._calls.follow(self._calls.at, MEMORY)
 
-    def states(self, window: Window) -> Tensor:
-        self._calls.pack()
-        self._calls.usual_states(self._calls.at)
-        return self._h_hat.view(window.block, -1, window.n)
+
+def _numbers_are_torchs(calls: Calls) -> bool:
+    """Whether this torch makes its exponential numbers of raw ones as ``noise.c`` does, in a sixth of the time."""
+    raw, noise = torch.empty(64, dtype=torch.int64), torch.empty(64, dtype=calls.like.dtype)
+    mine, its = (torch.Generator().manual_seed(1) for _ in range(2))
+    calls.noise(len(raw), raw.random_(generator=mine).data_ptr(), noise.data_ptr())
+    expected = torch.empty_like(noise).exponential_(generator=its).log_().neg_()
+    return torch.equal(mine.get_state(), its.get_state()) and torch.allclose(noise, expected, rtol=1e-5, atol=1e-6)
 
 
 class NativeExploration(Exploration):
@@ -225,6 +250,17 @@ class NativeExploration(Exploration):
         names = {"sharpness": "exploring_sharpness"}
         calls.learner.bind(**{names.get(name, name): array for name, array in self.arrays.items()})
         calls.learner.set(temperature=self.temperature)
+        self._raw = torch.empty(0, dtype=torch.int64)
+        if self.arrays["noise"].shape[2] < MANY_SLOTS and _numbers_are_torchs(calls):
+            self._raw = torch.empty(self.arrays["noise"].shape, dtype=torch.int64)
+
+    def draw(self, generator: torch.Generator) -> None:
+        if not self._raw.numel():
+            super().draw(generator)
+            return
+        noise, raw = self.arrays["noise"], self._raw.random_(generator=generator)
+        self._calls.noise(raw.numel(), raw.data_ptr(), noise.data_ptr())
+        self.arrays["coin"].bernoulli_(0.5, generator=generator)
 
     def begin(self, done: Tensor) -> None:
         done = ready(done, (self.arrays["coin"].shape[0],), torch.bool)

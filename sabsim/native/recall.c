@@ -31,8 +31,8 @@ static real bound_choices(const Learner *l, int64_t b, const real *q, real sharp
 {
     const int64_t n = l->n, filled = l->filled[b];
     const real *key = l->keys + b * l->slots * n, *stretch = l->stretch + b * l->slots;
-    const double rounding = 4 * n * UNIT_ROUNDING, size = fabs((double)sharpness * l->sharpness[0]);
-    const real g = sharpness * l->sharpness[0], near = (real)(FAR / (l->drift[0] + 1e-30));
+    const double rounding = 4 * n * UNIT_ROUNDING, size = fabs((double)sharpness * l->key_sharpness[0]);
+    const real g = sharpness * l->key_sharpness[0], near = (real)(FAR / (l->drift[0] + 1e-30));
     const real slope = (real)(size * (8. / 7 * l->drift[0] + rounding * l->drift[1]) * (1 + 1e-6));
     const real least_slack = (real)(size * rounding + 8 * UNIT_ROUNDING * (size + 100)), most_slack = (real)(2.1 * size);
     best->held = 0;
@@ -62,14 +62,19 @@ static void choose_slots(
         if (in_doubt > l->room) become_plain(l, b);
     }
     const int base = by_base(l, b);
+    const real g = sharpness * l->key_sharpness[0];
     best.held = 0;
     for (int64_t i = 0; i < filled; i++) {
         if (base && l->bound[i] < threshold) continue;
-        const real a = sharpness * dot(n, base ? exact_key(l, b, i) : key + i * n, q);
+        const real a = g * dot(n, base ? exact_key(l, b, i) : key + i * n, q);
         consider(&best, i, a, noise ? a + noise[i] : a);
     }
     for (int64_t i = filled; best.held < best.reads; i++) consider(&best, i, EMPTY, EMPTY);
 }
+
+/* Whether what is read must be kept: a chain longer than a block meets microstates that may have left their slots. Within a
+   block they stay where they are, and a copy of every read would cost more than the reads. */
+static int keeps_reads(const Learner *l) { return l->k_trunc > l->block; }
 
 /* Reads at ring position t: chooses K slots by score (with noise and at a temperature in the streams that explore, if
    `noisy`), writes the rings m, index, weight, stamp, scale and the summary s. */
@@ -97,8 +102,8 @@ static void read_slots(const Learner *l, int64_t t, int64_t noisy)
         for (int64_t k = 0; k < reads; k++) {
             const int64_t slot = b * (slots + 1) + index[k];
             weight[k] = score[k] > EMPTY / 2 ? weight[k] / sum : 0;
-            real *m = l->m + (row * reads + k) * n;
-            memcpy(m, l->slot_m + slot * n, sizeof(real) * n);
+            const real *m = l->slot_m + slot * n;
+            if (keeps_reads(l)) memcpy(l->m + (row * reads + k) * n, m, sizeof(real) * n);
             add_scaled(n, weight[k], m, s);
             l->stamp[row * reads + k] = l->slot_empty[slot] ? -1 : l->slot_stamp[slot];
         }
@@ -106,38 +111,74 @@ static void read_slots(const Learner *l, int64_t t, int64_t noisy)
     }
 }
 
-/* Lists the different microstates that the chain from ring position `first` on has read: held_row, held_m and their unit
-   keys held_k; which[] says which of them a read is (-1: an empty slot). Returns how many. Recalls repeat themselves, and
-   the memory is constant within a block: this is a fraction of the reads. */
-static int64_t list_held(const Learner *l, int64_t first)
+/* Where the microstate is that ring row `row` of stream b has read as its k-th. */
+static const real *read_m(const Learner *l, int64_t b, int64_t row)
+{
+    return keeps_reads(l) ? l->m + row * l->n : l->slot_m + (b * (l->slots + 1) + l->index[row]) * l->n;
+}
+
+/* Before the learner's state is read: what the block's steps have read, as if it had been copied, and nothing else. */
+void sab_settle(const Learner *l, int64_t position)
+{
+    if (keeps_reads(l)) return;
+    const int64_t n = l->n, per_step = l->streams * l->reads;
+    memset(l->m, 0, sizeof(real) * (l->history + l->block + 1) * per_step * n);
+    for (int64_t row = l->history * per_step; row < position * per_step; row++)
+        memcpy(l->m + row * n, read_m(l, row / l->reads % l->streams, row), sizeof(real) * n);
+}
+
+/* The unit key of the u-th microstate of the list below. */
+static const real *held_key(const Learner *l, int64_t u)
+{
+    return l->held_slot[u] < 0 ? l->held_k + u * l->n : l->keys + l->held_slot[u] * l->n;
+}
+
+/* Makes the keys of the microstates `from` to `to` of the list. */
+static void make_held_keys(const Learner *l, int64_t from, int64_t to)
+{
+    const int64_t n = l->n;
+    real *key = l->held_k + from * n;
+    memset(key, 0, sizeof(real) * (to - from) * n);
+    times_packed(to - from, n, n, l->held_m + from * n, n, l->packed_W_k, key, n);
+    for (int64_t u = from; u < to; u++, key += n) {
+        l->held_norm[u] = length_of(n, key);
+        scale_row(n, 1 / l->held_norm[u], key);
+    }
+}
+
+/* Lists the different microstates that the chain from ring position `first` on has read: held_stamp, held_m and their unit
+   keys, which are those of the memory if these are `fresh`; which[] says which of them a read is (-1: an empty slot).
+   Returns how many. Recalls repeat themselves, and the memory is constant within a block: this is a fraction of the
+   reads. */
+static int64_t list_held(const Learner *l, int64_t first, int64_t fresh)
 {
     const int64_t n = l->n, reads = l->reads;
-    int64_t count = 0;
+    int64_t count = 0, made = 0;
     for (int64_t b = 0; b < l->streams; b++) {
         const int64_t begin = count;
         for (int64_t t = 0; t < l->k_trunc; t++)
             for (int64_t k = 0; k < reads; k++) {
-                const int64_t row = ((first + t) * l->streams + b) * reads + k;
-                int64_t *which = l->which + (t * l->streams + b) * reads + k;
-                if (l->stamp[row] < 0) {
+                const int64_t row = ((first + t) * l->streams + b) * reads + k, stamp = l->stamp[row];
+                int64_t *which = l->which + (t * l->streams + b) * reads + k, u = begin;
+                if (stamp < 0) {
                     *which = -1;
                     continue;
                 }
-                int64_t u = begin;
-                while (u < count && (l->stamp[l->held_row[u]] != l->stamp[row])) u++;
-                if (u == count) {
-                    l->held_row[count] = row;
-                    memcpy(l->held_m + count++ * n, l->m + row * n, sizeof(real) * n);
-                }
+                while (u < count && l->held_stamp[u] != stamp) u++;
                 *which = u;
+                if (u < count) continue;
+                const int64_t slot = b * l->slots + l->index[row];
+                const int has_key = fresh && !by_base(l, b) && l->key_stamp[slot] == stamp;
+                l->held_stamp[u] = stamp;
+                l->held_slot[u] = has_key ? slot : -1;
+                memcpy(l->held_m + count++ * n, read_m(l, b, row), sizeof(real) * n);
+                if (!has_key) continue;
+                l->held_norm[u] = l->key_norm[slot];
+                make_held_keys(l, made, u);
+                made = count;
             }
     }
-    memset(l->held_k, 0, sizeof(real) * count * n);
-    times_packed(count, n, n, l->held_m, n, l->packed_W_k, l->held_k, n);
-    for (int64_t u = 0; u < count; u++) {
-        l->held_norm[u] = length_of(n, l->held_k + u * n);
-        scale_row(n, 1 / l->held_norm[u], l->held_k + u * n);
-    }
+    make_held_keys(l, made, count);
     return count;
 }
 
@@ -148,20 +189,19 @@ static void recall_vjp(const Learner *l, int64_t first, int64_t t, const real *s
     const int64_t n = l->n, reads = l->reads;
     real *dq = l->dq + (first + t) * l->streams * n;
     for (int64_t b = 0; b < l->streams; b++) {
-        const int64_t row = (first + t) * l->streams + b, at = t * l->streams + b;
+        const int64_t row = (first + t) * l->streams + b, at = t * l->streams + b, *which = l->which + at * reads;
         const real *weight = l->weight + row * reads, *q = l->q + row * n;
         real *ds = l->ds + at * n, *da = l->da + at * reads, *d_unit = dq + b * n, mean = 0;
         memcpy(ds, l->dh + b * n, sizeof(real) * n);
         if (second) add_scaled(n, 1, second + b * width, ds);
         for (int64_t k = 0; k < reads; k++) {
-            da[k] = weight[k] * dot(n, l->m + (row * reads + k) * n, ds);
+            da[k] = which[k] < 0 ? 0 : weight[k] * dot(n, l->held_m + which[k] * n, ds);
             mean += da[k];
         }
         memset(d_unit, 0, sizeof(real) * n);
         for (int64_t k = 0; k < reads; k++) {
-            const int64_t u = l->which[at * reads + k];
             da[k] = (da[k] - weight[k] * mean) * l->scale[row];
-            if (u >= 0) add_scaled(n, da[k] * l->sharpness[0], l->held_k + u * n, d_unit);
+            if (which[k] >= 0) add_scaled(n, da[k] * l->sharpness[0], held_key(l, which[k]), d_unit);
         }
         add_scaled(n, -dot(n, q, d_unit), q, d_unit);
         scale_row(n, 1 / l->q_norm[row], d_unit);
@@ -206,7 +246,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
         for (int64_t k = 0; k < reads; k++) {
             const int64_t u = l->which[at * reads + k];
             if (u < 0) continue;
-            const real *unit = l->held_k + u * n, da = l->da[at * reads + k], cosine = dot(n, unit, q);
+            const real *unit = held_key(l, u), da = l->da[at * reads + k], cosine = dot(n, unit, q);
             const real stretch = da * l->sharpness[0] / l->held_norm[u];
             sharpness += da * cosine;
             add_scaled(n, stretch, q, l->held_dk + u * n);
