@@ -49,6 +49,8 @@ typedef struct {
     real *packed_W_q;      /* W_q^T */
     real *packed_W_k;      /* W_k^T */
     real *packed_W_out;    /* W_out^T */
+    real *packed_back_W_h; /* W_h, for the way back; only with many streams */
+    real *packed_back_W_q; /* W_q, as well */
 
     /* Rings, tape and trace of the window. */
     real *xh;        /* (L+1, B, d+n) */
@@ -88,7 +90,7 @@ typedef struct {
     int64_t *exact_slot; /* (B, C) of which slots */
     int64_t *exact_count; /* (B) how many */
     int64_t *exact_at; /* (B, S) where in `exact` a slot's key is, from 1 on; 0: nowhere */
-    real *bound;     /* (S) what a slot's choice cannot exceed */
+    real *bound;     /* (S) what a slot's choice cannot exceed; with exact keys the products of keys and query */
     int64_t *filled; /* (B) slots from this one on are empty */
     real *noise;     /* (block, B, S); NULL where nothing explores */
     real *exploring; /* (B) */
@@ -124,6 +126,7 @@ typedef struct {
     real *held_m;          /* (U, n) */
     real *held_k;          /* (U, n) */
     real *held_norm;       /* (U) */
+    real *held_turn;       /* (U) how much of its key a microstate's credit loses */
     real *held_dk;         /* (U, n) */
     real *held_dm;         /* (U, n) */
 

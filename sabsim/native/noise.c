@@ -1,4 +1,6 @@
-/* Exploration's noise from raw random numbers: those that torch's exponential distribution takes from the same generator. */
+/* Exploration's noise: the numbers that torch's exponential distribution would draw from the same generator, a Mersenne twister
+   (Matsumoto & Nishimura 1998), whose saved state is read and written here. The backend compares a few numbers with torch's
+   before it relies on this. */
 
 #include "learner.h"
 
@@ -29,17 +31,81 @@ static inline double logarithm(double v)
     return exponent * 0.69314718055994530942 + (2 * s + 2 * s * z * p);
 }
 
-/* noise[i] = -log(e), with e = -log(1 - u) exponentially distributed and u the lowest 53 bits of raw[i] as a fraction. */
-void sab_noise(int64_t count, const int64_t *raw, real *noise)
+#define WORDS 624
+#define AHEAD 397
+#define CHUNK 128
+
+/* A generator as torch saves it. */
+typedef struct {
+    uint64_t seed;
+    int32_t left; /* words left before the next 624 are made, and one more */
+    int32_t seeded;
+    uint64_t next;
+    uint64_t words[WORDS];
+} Generator;
+
+static inline uint32_t twist(uint32_t upper, uint32_t lower)
 {
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t bits = (raw[i] & 0xfffffffffffff) | 0x3ff0000000000000, high = raw[i] >> 52 & 1;
-        double low;
-        memcpy(&low, &bits, sizeof low);
-        /* `low` is 1 + the lowest 52 bits as a fraction; 1 - u is exact. */
-        const double rest = high ? 1 - 0.5 - 0.5 * (low - 1) : 1 - 0.5 * (low - 1);
-        real e = (real)-logarithm(rest);
-        e = e < (real)1e-30 ? (real)1e-30 : e;
-        noise[i] = (real)-logarithm((double)e);
+    return (((upper & 0x80000000) | (lower & 0x7fffffff)) >> 1) ^ (-(lower & 1) & 0x9908b0df);
+}
+
+/* The next 624 words. Words are made of earlier ones at least 227 places back, far more than a vector holds. */
+static void next_words(uint32_t *w)
+{
+#pragma GCC ivdep
+    for (int64_t i = 0; i < WORDS - AHEAD; i++) w[i] = w[i + AHEAD] ^ twist(w[i], w[i + 1]);
+#pragma GCC ivdep
+    for (int64_t i = WORDS - AHEAD; i < WORDS - 1; i++) w[i] = w[i + AHEAD - WORDS] ^ twist(w[i], w[i + 1]);
+    w[WORDS - 1] = w[AHEAD - 1] ^ twist(w[WORDS - 1], w[0]);
+}
+
+/* `count` numbers of 32 bits: runs of words, tempered. */
+static void draw_words(uint32_t *w, int64_t *next, int64_t count, uint32_t *to)
+{
+    while (count) {
+        if (*next == WORDS) {
+            next_words(w);
+            *next = 0;
+        }
+        const int64_t here = least(count, WORDS - *next);
+        for (int64_t i = 0; i < here; i++) {
+            uint32_t y = w[*next + i];
+            y ^= y >> 11;
+            y ^= y << 7 & 0x9d2c5680;
+            y ^= y << 15 & 0xefc60000;
+            to[i] = y ^ y >> 18;
+        }
+        *next += here;
+        to += here;
+        count -= here;
     }
+}
+
+/* noise[i] = -log(e), with e = -log(1 - u) exponentially distributed and u a number of 53 bits as a fraction; `saved` is the
+   state of torch's generator, which moves on. */
+void sab_noise(int64_t count, uint8_t *saved, real *noise)
+{
+    Generator *g = (Generator *)saved;
+    uint32_t words[WORDS], drawn[2 * CHUNK];
+    for (int64_t i = 0; i < WORDS; i++) words[i] = (uint32_t)g->words[i];
+    int64_t next = g->left == 1 ? WORDS : (int64_t)g->next;
+    for (int64_t from = 0; from < count; from += CHUNK) {
+        const int64_t here = least(CHUNK, count - from);
+        draw_words(words, &next, 2 * here, drawn);
+        for (int64_t i = 0; i < here; i++) {
+            /* 1 - u is exact: 1 + the lowest 52 bits as a fraction, and the 53rd bit apart. */
+            const uint64_t high = drawn[2 * i], one = 0x3ff0000000000000;
+            const uint64_t bits = one | (high & 0xfffff) << 32 | drawn[2 * i + 1], top = one & -(high >> 20 & 1);
+            double low, half;
+            memcpy(&low, &bits, sizeof low);
+            memcpy(&half, &top, sizeof half);
+            const double rest = (1 - 0.5 * half) - 0.5 * (low - 1);
+            real e = (real)-logarithm(rest);
+            e = e < (real)1e-30 ? (real)1e-30 : e;
+            noise[from + i] = (real)-logarithm((double)e);
+        }
+    }
+    for (int64_t i = 0; i < WORDS; i++) g->words[i] = words[i];
+    g->next = (uint64_t)next;
+    g->left = (int32_t)(WORDS - next + 1);
 }

@@ -26,6 +26,8 @@ from .bindings import Calls, ready
 
 LAZY_FROM = 4_000
 """From this many slots on keys may be older than the parameters, with exact ones where it matters (``keys.c``)."""
+GENERATOR_BYTES = 5_056
+"""Of the saved state of torch's generator on the CPU, as ``noise.c`` knows it."""
 EXACT_KEYS = 1_024
 """Room for exact keys beside older ones, a stream and block; where more are in doubt at a step, all become exact."""
 
@@ -85,6 +87,7 @@ class NativeWindow(Window):
         calls.learner.bind(**rings, **self.tape, **trace, y=self.y, age=self.age)
         width, row_steps, size = self.rings["readout"].shape[2], k * streams, calls.packed_size
         calls.scratch(packed_W=(size(4 * n, d + n),), packed_W_out=(size(o, width),))
+        calls.scratch(packed_back_W_h=(size(n, 4 * n),), packed_back_W_q=(size(n, n),))
         calls.scratch(dy=(self.block, streams, width), dh=(streams, n), dc=(streams, n))
         if sparsifier is not None:
             self.keys = self.y.new_zeros(streams, slots, n)
@@ -98,13 +101,13 @@ class NativeWindow(Window):
             if lazy:
                 calls.scratch(base_W_k=(n, n), packed_base=(size(n, n),), drift=(2,), spent=(1,), stretch=(streams, slots))
                 calls.scratch(exact=(streams, exact, n), exact_slot=(streams, exact), exact_count=(streams,))
-                calls.scratch(exact_at=(streams, slots), bound=(slots,), plain=(streams,))
-            calls.scratch(key_stamp=(streams, slots), key_norm=(streams, slots), key_sharpness=(1,))
+                calls.scratch(exact_at=(streams, slots), plain=(streams,))
+            calls.scratch(key_stamp=(streams, slots), key_norm=(streams, slots), key_sharpness=(1,), bound=(slots,))
             calls.scratch(filled=(streams,), touched=(streams, k * reads), touches=(streams,))
             calls.scratch(offered=(self.block, streams))
             calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))
             held = row_steps * reads
-            calls.scratch(held_stamp=(held,), held_slot=(held,), held_norm=(held,))
+            calls.scratch(held_stamp=(held,), held_slot=(held,), held_norm=(held,), held_turn=(held,))
             calls.scratch(**{f"held_{name}": (held, n) for name in ("m", "k", "dk", "dm")})
         self._packings = self._writes = -1  # of what parameters and what memory the keys were made
         self._x, self._signal, self._row = (streams, d), (streams, o), (streams,)
@@ -233,12 +236,25 @@ class NativeUsual(UsualInput):
 
 
 def _numbers_are_torchs(calls: Calls) -> bool:
-    """Whether this torch makes its exponential numbers of raw ones as ``noise.c`` does, in a sixth of the time."""
-    raw, noise = torch.empty(64, dtype=torch.int64), torch.empty(64, dtype=calls.like.dtype)
+    """Whether this torch saves its generator and makes exponential numbers of it as ``noise.c`` does, which is faster."""
     mine, its = (torch.Generator().manual_seed(1) for _ in range(2))
-    calls.noise(len(raw), raw.random_(generator=mine).data_ptr(), noise.data_ptr())
-    expected = torch.empty_like(noise).exponential_(generator=its).log_().neg_()
-    return torch.equal(mine.get_state(), its.get_state()) and torch.allclose(noise, expected, rtol=1e-5, atol=1e-6)
+    for draws in (1_001, 7):
+        noise = torch.empty(draws, dtype=calls.like.dtype)
+        if mine.get_state().numel() != GENERATOR_BYTES:
+            return False
+        _draw_noise(calls, mine, noise)
+        expected = torch.empty_like(noise).exponential_(generator=its).clamp_min_(1e-30).log_().neg_()
+        if not torch.allclose(noise, expected, rtol=1e-5, atol=1e-6):
+            return False
+        for generator in (mine, its):
+            torch.empty(3).bernoulli_(0.5, generator=generator)  # an odd number of words
+    return torch.equal(mine.get_state(), its.get_state())
+
+
+def _draw_noise(calls: Calls, generator: torch.Generator, noise: Tensor) -> None:
+    state = generator.get_state()
+    calls.noise(noise.numel(), state.data_ptr(), noise.data_ptr())
+    generator.set_state(state)
 
 
 class NativeExploration(Exploration):
@@ -250,16 +266,13 @@ class NativeExploration(Exploration):
         names = {"sharpness": "exploring_sharpness"}
         calls.learner.bind(**{names.get(name, name): array for name, array in self.arrays.items()})
         calls.learner.set(temperature=self.temperature)
-        self._raw = torch.empty(0, dtype=torch.int64)
-        if self.arrays["noise"].shape[2] < MANY_SLOTS and _numbers_are_torchs(calls):
-            self._raw = torch.empty(self.arrays["noise"].shape, dtype=torch.int64)
+        self._native = self.arrays["noise"].shape[2] < MANY_SLOTS and _numbers_are_torchs(calls)
 
     def draw(self, generator: torch.Generator) -> None:
-        if not self._raw.numel():
+        if not self._native:
             super().draw(generator)
             return
-        noise, raw = self.arrays["noise"], self._raw.random_(generator=generator)
-        self._calls.noise(raw.numel(), raw.data_ptr(), noise.data_ptr())
+        _draw_noise(self._calls, generator, self.arrays["noise"])
         self.arrays["coin"].bernoulli_(0.5, generator=generator)
 
     def begin(self, done: Tensor) -> None:

@@ -45,6 +45,25 @@ static real bound_choices(const Learner *l, int64_t b, const real *q, real sharp
     return best->choice[best->held - 1];
 }
 
+/* `score` (rows) becomes the keys' (rows, n) product with q. Four keys at a time: alone, each sum would wait for the one before. */
+static void dot_rows(int64_t rows, int64_t n, const real *key, const real *q, real *score)
+{
+    int64_t i = 0;
+    for (; i + 4 <= rows; i += 4, key += 4 * n) {
+        vec sum[4] = {{0}, {0}, {0}, {0}};
+        int64_t j = 0;
+        for (; j + LANES <= n; j += LANES) {
+            const vec right = load(q + j);
+            for (int64_t r = 0; r < 4; r++) sum[r] += load(key + r * n + j) * right;
+        }
+        for (int64_t r = 0; r < 4; r++) {
+            score[i + r] = sum_of(sum[r]);
+            for (int64_t l = j; l < n; l++) score[i + r] += key[r * n + l] * q[l];
+        }
+    }
+    for (; i < rows; i++, key += n) score[i] = dot(n, key, q);
+}
+
 /* The K slots of stream b that score highest against the unit query q: `index` and their scores `score` (K), which has room
    for K numbers more. `noise` (S), unless NULL, is added for the choice alone. Empty slots, which all lie behind the filled
    ones, take the places that are left. */
@@ -64,9 +83,10 @@ static void choose_slots(
     const int base = by_base(l, b);
     const real g = sharpness * l->key_sharpness[0];
     best.held = 0;
+    if (!base) dot_rows(filled, n, key, q, l->bound);
     for (int64_t i = 0; i < filled; i++) {
         if (base && l->bound[i] < threshold) continue;
-        const real a = g * dot(n, base ? exact_key(l, b, i) : key + i * n, q);
+        const real a = g * (base ? dot(n, exact_key(l, b, i), q) : l->bound[i]);
         consider(&best, i, a, noise ? a + noise[i] : a);
     }
     for (int64_t i = filled; best.held < best.reads; i++) consider(&best, i, EMPTY, EMPTY);
@@ -136,6 +156,7 @@ static const real *held_key(const Learner *l, int64_t u)
 /* Makes the keys of the microstates `from` to `to` of the list. */
 static void make_held_keys(const Learner *l, int64_t from, int64_t to)
 {
+    if (from == to) return;
     const int64_t n = l->n;
     real *key = l->held_k + from * n;
     memset(key, 0, sizeof(real) * (to - from) * n);
@@ -206,7 +227,7 @@ static void recall_vjp(const Learner *l, int64_t first, int64_t t, const real *s
         add_scaled(n, -dot(n, q, d_unit), q, d_unit);
         scale_row(n, 1 / l->q_norm[row], d_unit);
     }
-    times(l->streams, n, n, dq, n, l->W_q, n, l->dh, n);
+    times_weights(l, l->streams, n, n, dq, l->W_q, n, l->packed_back_W_q, l->dh);
 }
 
 /* Takes back the credit of the last block: of the slots that were read, not of all. */
@@ -239,6 +260,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
         n, n, row_steps, l->dq + first * l->streams * n, n, l->h_hat + first * l->streams * n, n, l->dW_q, n);
     memset(l->held_dk, 0, sizeof(real) * count * n);
     memset(l->held_dm, 0, sizeof(real) * count * n);
+    memset(l->held_turn, 0, sizeof(real) * count);
     forget_credit(l, first);
     real sharpness = 0;
     for (int64_t at = 0; at < row_steps; at++) {
@@ -246,14 +268,19 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
         for (int64_t k = 0; k < reads; k++) {
             const int64_t u = l->which[at * reads + k];
             if (u < 0) continue;
-            const real *unit = held_key(l, u), da = l->da[at * reads + k], cosine = dot(n, unit, q);
+            const real da = l->da[at * reads + k], cosine = dot(n, held_key(l, u), q);
             const real stretch = da * l->sharpness[0] / l->held_norm[u];
+            const real weight = l->weight[(first * l->streams + at) * reads + k], *ds = l->ds + at * n;
+            real *restrict dk = l->held_dk + u * n, *restrict dm = l->held_dm + u * n;
             sharpness += da * cosine;
-            add_scaled(n, stretch, q, l->held_dk + u * n);
-            add_scaled(n, -stretch * cosine, unit, l->held_dk + u * n);
-            add_scaled(n, l->weight[(first * l->streams + at) * reads + k], l->ds + at * n, l->held_dm + u * n);
+            l->held_turn[u] -= stretch * cosine;
+            for (int64_t j = 0; j < n; j++) {
+                dk[j] += stretch * q[j];
+                dm[j] += weight * ds[j];
+            }
         }
     }
+    for (int64_t u = 0; u < count; u++) add_scaled(n, l->held_turn[u], held_key(l, u), l->held_dk + u * n);
     l->dsharpness[0] += sharpness;
     transposed_times(n, n, count, l->held_dk, n, l->held_m, n, l->dW_k, n);
     times(count, n, n, l->held_dk, n, l->W_k, n, l->held_dm, n);
