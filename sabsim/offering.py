@@ -48,7 +48,7 @@ def place_block(window: Window, memory: Macrostate, retention: Retention, score:
 def score_block(
     window: Window, retention: Retention, *, k_att: int, draws: torch.Generator, usual: UsualInput | None
 ) -> Tensor:
-    """Retention's scores of the states of the block, ``(block, B)`` float64; of those that ``k_att`` leaves out, anything."""
+    """Retention's scores of the states of the block, ``(block, B)`` float64; where ``k_att`` offers nothing, anything."""
     r, first, end = window.rings, window.history, window.history + window.block
     h_hat, local = r["h_hat"][first:end], r["local"][first:end]
     compared = None if usual is None else usual.states(window)

@@ -7,6 +7,7 @@
 #include "elementwise.c"
 #include "cell.c"
 #include "keys.c"
+#include "choice.c"
 #include "recall.c"
 #include "chain.c"
 #include "replay.c"

@@ -28,6 +28,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "noise": [_WORD, _PLACE, _PLACE],
     "choose": [_PLACE, ctypes.c_double, _PLACE, _PLACE],
     "replay": [_PLACE] * 6,
+    "describe": [_PLACE, _PLACE, _WORD, _PLACE, _PLACE],
     "clear": [_PLACE, _PLACE],
     "toss": [_PLACE, _PLACE],
     "offer": [_PLACE, _WORD, _WORD, _WORD, _WORD],

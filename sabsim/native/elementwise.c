@@ -128,6 +128,12 @@ static inline void add_scaled(int64_t count, real a, const real *x, real *restri
     for (int64_t j = 0; j < count; j++) y[j] += a * x[j];
 }
 
+/* Asks for a row that will be read soon: rows that lie here and there in the memory come from the last cache or beyond. */
+static inline void fetch_row(int64_t count, const real *x)
+{
+    for (int64_t j = 0; j < count; j += 64 / (int64_t)sizeof(real)) __builtin_prefetch(x + j);
+}
+
 static inline void scale_row(int64_t count, real a, real *x)
 {
     for (int64_t j = 0; j < count; j++) x[j] *= a;

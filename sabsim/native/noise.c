@@ -4,8 +4,8 @@
 
 #include "learner.h"
 
-/* log(v) for 0 < v < infinity, normal: v = 2^e f with f in [sqrt(1/2), sqrt(2)), and log f = 2 artanh((f-1)/(f+1)) by its series,
-   whose remainder is below a unit in the last place. */
+/* log(v) of a positive normal number: v = 2^e f with f in [sqrt(1/2), sqrt(2)), and log f = 2 artanh((f-1)/(f+1)) by its
+   series, whose remainder is below a unit in the last place. */
 static inline double logarithm(double v)
 {
     const uint64_t half = 0x3fe6a09e667f3bcd, bias = 1023, magic = 0x4330000000000000; /* sqrt(1/2); 2^52 */

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from .. import offering
 from ..backend import Backend, BackendName, Update
-from ..exploration import MANY_SLOTS, Exploration
+from ..exploration import Exploration
 from ..macrostate import Macrostate
 from ..network import Parameters
 from ..optim import Adam, Optimizer
-from ..replay import Replay
+from ..replay import Replay, ReplayEvents
 from ..retention import Novelty, Retention
 from ..sparsify import Sparsifier
 from ..usual import MEMORY, UsualInput
@@ -23,11 +23,10 @@ from ..watch import WATCHED, Watch
 from ..window import Credits, Window
 from .adam import NativeAdam
 from .bindings import Calls, ready
+from .exploration import NativeExploration
 
 LAZY_FROM = 4_000
 """From this many slots on keys may be older than the parameters, with exact ones where it matters (``keys.c``)."""
-GENERATOR_BYTES = 5_056
-"""Of the saved state of torch's generator on the CPU, as ``noise.c`` knows it."""
 EXACT_KEYS = 1_024
 """Room for exact keys beside older ones, a stream and block; where more are in doubt at a step, all become exact."""
 
@@ -218,6 +217,15 @@ class NativeReplay(Replay):
         self._calls.replay(at, *places, x.data_ptr(), self.encoding.segment_credit(len(rows)).data_ptr())
         return length
 
+    def describe(
+        self, window: Window, memory: Macrostate, credits: Credits, slot: Tensor, norm: Tensor, length: Tensor
+    ) -> ReplayEvents:
+        whole, numbers = slot.new_empty(3, *slot.shape), norm.new_empty(2, *norm.shape)
+        at, origin = self._calls.at, int(window.origin)
+        self._calls.describe(at, slot.data_ptr(), origin, whole.data_ptr(), numbers.data_ptr())
+        (step, source_step, lag), (weight, loss) = whole.unbind(0), numbers.unbind(0)
+        return ReplayEvents(step, source_step, lag, weight, norm, loss, length, norm > 0)
+
 
 class NativeUsual(UsualInput):
     """The usual input; the states it would have led to are found by ``score_block``."""
@@ -233,51 +241,6 @@ class NativeUsual(UsualInput):
 
     def follow(self, window: Window) -> None:
         self._calls.follow(self._calls.at, MEMORY)
-
-
-def _numbers_are_torchs(calls: Calls) -> bool:
-    """Whether this torch saves its generator and makes exponential numbers of it as ``noise.c`` does, which is faster."""
-    mine, its = (torch.Generator().manual_seed(1) for _ in range(2))
-    for draws in (1_001, 7):
-        noise = torch.empty(draws, dtype=calls.like.dtype)
-        if mine.get_state().numel() != GENERATOR_BYTES:
-            return False
-        _draw_noise(calls, mine, noise)
-        expected = torch.empty_like(noise).exponential_(generator=its).clamp_min_(1e-30).log_().neg_()
-        if not torch.allclose(noise, expected, rtol=1e-5, atol=1e-6):
-            return False
-        for generator in (mine, its):
-            torch.empty(3).bernoulli_(0.5, generator=generator)  # an odd number of words
-    return torch.equal(mine.get_state(), its.get_state())
-
-
-def _draw_noise(calls: Calls, generator: torch.Generator, noise: Tensor) -> None:
-    state = generator.get_state()
-    calls.noise(noise.numel(), state.data_ptr(), noise.data_ptr())
-    generator.set_state(state)
-
-
-class NativeExploration(Exploration):
-    """Noise on the choice of what is recalled."""
-
-    def __init__(self, calls: Calls, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._calls = calls
-        names = {"sharpness": "exploring_sharpness"}
-        calls.learner.bind(**{names.get(name, name): array for name, array in self.arrays.items()})
-        calls.learner.set(temperature=self.temperature)
-        self._native = self.arrays["noise"].shape[2] < MANY_SLOTS and _numbers_are_torchs(calls)
-
-    def draw(self, generator: torch.Generator) -> None:
-        if not self._native:
-            super().draw(generator)
-            return
-        _draw_noise(self._calls, generator, self.arrays["noise"])
-        self.arrays["coin"].bernoulli_(0.5, generator=generator)
-
-    def begin(self, done: Tensor) -> None:
-        done = ready(done, (self.arrays["coin"].shape[0],), torch.bool)
-        self._calls.toss(self._calls.at, done.data_ptr())
 
 
 class NativeWatch(Watch):

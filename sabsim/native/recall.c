@@ -1,100 +1,28 @@
-/* Recall with the cosine salience and softmax over the k_top: the choice, the summary, and their VJPs. */
+/* Recall with the cosine salience and softmax over the k_top: queries, summaries, and the VJPs. */
 
 #include "learner.h"
-
-/* The best so far in a choice of `reads` slots: greatest `choice` first, of equal ones the first that came. */
-typedef struct {
-    int64_t reads;
-    int64_t held;
-    int64_t *index;
-    real *score;
-    real *choice;
-} Best;
-
-static inline void consider(Best *best, int64_t i, real a, real choice)
-{
-    const int64_t last = best->reads - 1;
-    if (best->held == best->reads && !(choice > best->choice[last])) return;
-    int64_t k = best->held < best->reads ? best->held++ : last;
-    for (; k > 0 && choice > best->choice[k - 1]; k--) {
-        best->choice[k] = best->choice[k - 1];
-        best->score[k] = best->score[k - 1];
-        best->index[k] = best->index[k - 1];
-    }
-    best->choice[k] = choice;
-    best->score[k] = a;
-    best->index[k] = i;
-}
-
-/* Fills `bound` with what no slot's choice exceeds; returns what the choice of the last one to be read is at least. */
-static real bound_choices(const Learner *l, int64_t b, const real *q, real sharpness, const real *noise, Best *best)
-{
-    const int64_t n = l->n, filled = l->filled[b];
-    const real *key = l->keys + b * l->slots * n, *stretch = l->stretch + b * l->slots;
-    const double rounding = 4 * n * UNIT_ROUNDING, size = fabs((double)sharpness * l->key_sharpness[0]);
-    const real g = sharpness * l->key_sharpness[0], near = (real)(FAR / (l->drift[0] + 1e-30));
-    const real slope = (real)(size * (8. / 7 * l->drift[0] + rounding * l->drift[1]) * (1 + 1e-6));
-    const real least_slack = (real)(size * rounding + 8 * UNIT_ROUNDING * (size + 100)), most_slack = (real)(2.1 * size);
-    best->held = 0;
-    for (int64_t i = 0; i < filled; i++, key += n) {
-        const real by = g * dot(n, key, q) + (noise ? noise[i] : 0);
-        const real slack = least_slack + (stretch[i] < near ? slope * stretch[i] : most_slack);
-        l->bound[i] = by + slack;
-        consider(best, i, 0, by - slack);
-    }
-    return best->choice[best->held - 1];
-}
-
-/* `score` (rows) becomes the keys' (rows, n) product with q. Four keys at a time: alone, each sum would wait for the one before. */
-static void dot_rows(int64_t rows, int64_t n, const real *key, const real *q, real *score)
-{
-    int64_t i = 0;
-    for (; i + 4 <= rows; i += 4, key += 4 * n) {
-        vec sum[4] = {{0}, {0}, {0}, {0}};
-        int64_t j = 0;
-        for (; j + LANES <= n; j += LANES) {
-            const vec right = load(q + j);
-            for (int64_t r = 0; r < 4; r++) sum[r] += load(key + r * n + j) * right;
-        }
-        for (int64_t r = 0; r < 4; r++) {
-            score[i + r] = sum_of(sum[r]);
-            for (int64_t l = j; l < n; l++) score[i + r] += key[r * n + l] * q[l];
-        }
-    }
-    for (; i < rows; i++, key += n) score[i] = dot(n, key, q);
-}
-
-/* The K slots of stream b that score highest against the unit query q: `index` and their scores `score` (K), which has room
-   for K numbers more. `noise` (S), unless NULL, is added for the choice alone. Empty slots, which all lie behind the filled
-   ones, take the places that are left. */
-static void choose_slots(
-    const Learner *l, int64_t b, const real *q, real sharpness, const real *noise, int64_t *index, real *score)
-{
-    const int64_t n = l->n, filled = l->filled[b];
-    const real *key = l->keys + b * l->slots * n;
-    Best best = {l->reads, 0, index, score, score + l->reads};
-    real threshold = 0;
-    if (by_base(l, b) && filled) {
-        threshold = bound_choices(l, b, q, sharpness, noise, &best);
-        int64_t in_doubt = 0;
-        for (int64_t i = 0; i < filled; i++) in_doubt += !(l->bound[i] < threshold);
-        if (in_doubt > l->room) become_plain(l, b);
-    }
-    const int base = by_base(l, b);
-    const real g = sharpness * l->key_sharpness[0];
-    best.held = 0;
-    if (!base) dot_rows(filled, n, key, q, l->bound);
-    for (int64_t i = 0; i < filled; i++) {
-        if (base && l->bound[i] < threshold) continue;
-        const real a = g * (base ? dot(n, exact_key(l, b, i), q) : l->bound[i]);
-        consider(&best, i, a, noise ? a + noise[i] : a);
-    }
-    for (int64_t i = filled; best.held < best.reads; i++) consider(&best, i, EMPTY, EMPTY);
-}
 
 /* Whether what is read must be kept: a chain longer than a block meets microstates that may have left their slots. Within a
    block they stay where they are, and a copy of every read would cost more than the reads. */
 static int keeps_reads(const Learner *l) { return l->k_trunc > l->block; }
+
+/* The summary of what stream b reads at ring position t, from the scores of the slots chosen, which become weights. */
+static void sum_up(const Learner *l, int64_t t, int64_t b)
+{
+    const int64_t n = l->n, reads = l->reads, row = t * l->streams + b, *index = l->index + row * reads;
+    real *weight = l->weight + row * reads, *s = l->s + row * n, most = weight[0], sum = 0;
+    for (int64_t k = 1; k < reads; k++) most = weight[k] > most ? weight[k] : most;
+    memset(s, 0, sizeof(real) * n);
+    for (int64_t k = 0; k < reads; k++) sum += weight[k] > EMPTY / 2 ? exponential(weight[k] - most) : 0;
+    for (int64_t k = 0; k < reads; k++) {
+        const int64_t slot = b * (l->slots + 1) + index[k];
+        const real *m = l->slot_m + slot * n;
+        weight[k] = weight[k] > EMPTY / 2 ? exponential(weight[k] - most) / sum : 0;
+        if (keeps_reads(l)) memcpy(l->m + (row * reads + k) * n, m, sizeof(real) * n);
+        add_scaled(n, weight[k], m, s);
+        l->stamp[row * reads + k] = l->slot_empty[slot] ? -1 : l->slot_stamp[slot];
+    }
+}
 
 /* Reads at ring position t: chooses K slots by score (with noise and at a temperature in the streams that explore, if
    `noisy`), writes the rings m, index, weight, stamp, scale and the summary s. */
@@ -105,30 +33,20 @@ static void read_slots(const Learner *l, int64_t t, int64_t noisy)
     memset(q, 0, sizeof(real) * l->streams * n);
     times_packed(l->streams, n, n, l->h_hat + t * l->streams * n, n, l->packed_W_q, q, n);
     for (int64_t b = 0; b < l->streams; b++, q += n) {
-        const int64_t row = t * l->streams + b;
-        int64_t *index = l->index + row * reads;
-        real *weight = l->weight + row * reads, *s = l->s + row * n, sum = 0;
+        const int64_t row = t * l->streams + b, *index = l->index + row * reads;
         l->q_norm[row] = length_of(n, q);
         scale_row(n, 1 / l->q_norm[row], q);
         const int explores = noisy && l->exploring[b] != 0;
         const real sharpness = explores ? l->exploring_sharpness[b] : 1;
         const real *noise = explores ? l->noise + ((t - l->history) * l->streams + b) * slots : NULL;
-        real *score = l->score;
-        choose_slots(l, b, q, sharpness, noise, index, score);
-        real most = score[0];
-        for (int64_t k = 1; k < reads; k++) most = score[k] > most ? score[k] : most;
-        for (int64_t k = 0; k < reads; k++) sum += weight[k] = exponential(score[k] - most);
-        memset(s, 0, sizeof(real) * n);
-        for (int64_t k = 0; k < reads; k++) {
-            const int64_t slot = b * (slots + 1) + index[k];
-            weight[k] = score[k] > EMPTY / 2 ? weight[k] / sum : 0;
-            const real *m = l->slot_m + slot * n;
-            if (keeps_reads(l)) memcpy(l->m + (row * reads + k) * n, m, sizeof(real) * n);
-            add_scaled(n, weight[k], m, s);
-            l->stamp[row * reads + k] = l->slot_empty[slot] ? -1 : l->slot_stamp[slot];
-        }
+        choose_slots(l, b, q, sharpness, noise, l->index + row * reads, l->score);
+        memcpy(l->weight + row * reads, l->score, sizeof(real) * reads);
         l->scale[row] = sharpness;
+        /* What was chosen arrives while the next stream chooses. */
+        for (int64_t k = 0; k < reads; k++) fetch_row(n, l->slot_m + (b * (slots + 1) + index[k]) * n);
+        if (b) sum_up(l, t, b - 1);
     }
+    sum_up(l, t, l->streams - 1);
 }
 
 /* Where the microstate is that ring row `row` of stream b has read as its k-th. */
@@ -203,6 +121,17 @@ static int64_t list_held(const Learner *l, int64_t first, int64_t fresh)
     return count;
 }
 
+/* Asks for what stream b of the chain's step t has read. */
+static void fetch_reads(const Learner *l, int64_t t, int64_t b)
+{
+    const int64_t *which = l->which + (t * l->streams + b) * l->reads;
+    for (int64_t k = 0; k < l->reads; k++) {
+        if (which[k] < 0) continue;
+        fetch_row(l->n, l->held_m + which[k] * l->n);
+        fetch_row(l->n, held_key(l, which[k]));
+    }
+}
+
 /* The recall's VJP at step t of a chain that begins at `first`: credit dh (B, n) on h becomes that on h_hat; leaves ds, da
    and dq. `second` (w apart) is the readout's credit on s, NULL outside the block. */
 static void recall_vjp(const Learner *l, int64_t first, int64_t t, const real *second, int64_t width)
@@ -213,6 +142,7 @@ static void recall_vjp(const Learner *l, int64_t first, int64_t t, const real *s
         const int64_t row = (first + t) * l->streams + b, at = t * l->streams + b, *which = l->which + at * reads;
         const real *weight = l->weight + row * reads, *q = l->q + row * n;
         real *ds = l->ds + at * n, *da = l->da + at * reads, *d_unit = dq + b * n, mean = 0;
+        if (b + 1 < l->streams) fetch_reads(l, t, b + 1);
         memcpy(ds, l->dh + b * n, sizeof(real) * n);
         if (second) add_scaled(n, 1, second + b * width, ds);
         for (int64_t k = 0; k < reads; k++) {
@@ -265,6 +195,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
     real sharpness = 0;
     for (int64_t at = 0; at < row_steps; at++) {
         const real *q = l->q + (first * l->streams + at) * n;
+        if (at + 1 < row_steps) fetch_reads(l, 0, at + 1);
         for (int64_t k = 0; k < reads; k++) {
             const int64_t u = l->which[at * reads + k];
             if (u < 0) continue;
