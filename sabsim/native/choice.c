@@ -57,10 +57,8 @@ static void dot_rows(int64_t rows, int64_t n, const real *key, const real *q, re
             const vec right = load(q + j);
             for (int64_t r = 0; r < 4; r++) sum[r] += load(key + r * n + j) * right;
         }
-        for (int64_t r = 0; r < 4; r++) {
-            score[i + r] = sum_of(sum[r]);
-            for (int64_t l = j; l < n; l++) score[i + r] += key[r * n + l] * q[l];
-        }
+        for (int64_t r = 0; r < 4; r++)
+            score[i + r] = sum_of(sum[r]) + (j < n ? dot_rest(n - j, key + r * n + j, q + j) : 0);
     }
     for (; i < rows; i++, key += n) score[i] = dot(n, key, q);
 }
