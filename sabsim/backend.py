@@ -17,7 +17,7 @@ from .errors import ConfigError
 from .exploration import Exploration
 from .macrostate import Macrostate
 from .network import Network, Parameters
-from .offering import Place, place_block
+from .offering import Place, Score, place_block, score_block
 from .optim import Optimizer, OptimState
 from .replay import Replay
 from .usual import UsualInput
@@ -32,7 +32,8 @@ Update = Callable[[Tensor, Tensor, OptimState, Tensor | None, Tensor | None], Te
 class Backend:
     """Makes the parts of one learner, here those of torch, which serve every combination on every device.
 
-    Each attribute is called as the class whose instance it makes; ``place_block`` as the function of that name.
+    Each attribute is called as the class whose instance it makes; ``score_block`` and ``place_block`` as the
+    functions of these names.
     """
 
     name: BackendName = "torch"
@@ -44,6 +45,7 @@ class Backend:
         self.usual: Callable[..., UsualInput] = UsualInput
         self.watch: Callable[..., Watch] = Watch
         self.exploration: Callable[..., Exploration] = Exploration
+        self.score_block: Score = score_block
         self.place_block: Place = place_block
 
     def update(self, optimizer: Optimizer) -> Update:

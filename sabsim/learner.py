@@ -371,10 +371,11 @@ class StreamingLearner:
                 self.window,
                 self._memory,
                 self.retention,
+                self._backend.score_block,
                 self._backend.place_block,
                 k_att=self.credit.k_att,
                 draws=self.generator,
-                usual=None if self._usual is None else self._usual.states(self.window),
+                usual=self._usual,
             )
         self.window.advance()
         self._position = self.window.history
@@ -415,6 +416,7 @@ class StreamingLearner:
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Everything: parameters, gradient, optimiser, macrostate, rings, generator, clocks; flat, by name."""
+        self.window.settle(self._position)
         state: dict[str, Any] = {"flat": self.flat.clone(), "grad": self.grad.clone()}
         for room, arrays in self._rooms().items():
             state |= {f"{room}.{name}": array.clone() for name, array in arrays.items()}

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from .macrostate import Macrostate, Offer
 from .retention import Retention, States
+from .usual import UsualInput
 from .window import Window
 
+Score = Callable[..., Tensor]
+"""What scores the states of a block: see ``score_block``; a backend may bring its own."""
 Place = Callable[[Window, Macrostate, Retention, Tensor, int], None]
 """What writes the best of a scored block into memory: see ``place_block``; a backend may bring its own."""
 
@@ -19,21 +22,21 @@ def offer_block(
     window: Window,
     memory: Macrostate,
     retention: Retention,
+    score: Score,
     place: Place,
     *,
     k_att: int,
     draws: torch.Generator,
-    usual: Tensor | None = None,
+    usual: UsualInput | None = None,
 ) -> None:
     """Offers the states of the finished block; retention decides which stay.
 
-    ``draws``: where retention's random keys come from. ``usual``: see ``States``.
+    ``draws``: where retention's random keys come from. ``usual``: the usual input, for a policy that compares with it.
     """
     if retention.accrues:
         before = window.origin + (window.history - 1)
         memory.accrue(_recalled(window), before - retention.protected * k_att)
-    score = _score(window, retention, draws=draws, usual=usual)
-    place(window, memory, retention, score, k_att)
+    place(window, memory, retention, score(window, retention, k_att=k_att, draws=draws, usual=usual), k_att)
 
 
 def place_block(window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int) -> None:
@@ -42,12 +45,15 @@ def place_block(window: Window, memory: Macrostate, retention: Retention, score:
     memory.offer(_offer(window, score, births, k_att), retention, births[-1], k_att)
 
 
-def _score(window: Window, retention: Retention, *, draws: torch.Generator, usual: Tensor | None) -> Tensor:
-    """Retention's scores of the states of the block, ``(block, B)`` float64."""
+def score_block(
+    window: Window, retention: Retention, *, k_att: int, draws: torch.Generator, usual: UsualInput | None
+) -> Tensor:
+    """Retention's scores of the states of the block, ``(block, B)`` float64; where ``k_att`` offers nothing, anything."""
     r, first, end = window.rings, window.history, window.history + window.block
     h_hat, local = r["h_hat"][first:end], r["local"][first:end]
+    compared = None if usual is None else usual.states(window)
     previous = r["h_hat"][first - 1 : end - 1] * (local > 0).unsqueeze(2)
-    return retention.score(States(h_hat, previous, r["loss"][first:end], window.births, draws, usual))
+    return retention.score(States(h_hat, previous, r["loss"][first:end], window.births, draws, compared))
 
 
 def _recalled(window: Window) -> Tensor:

@@ -16,7 +16,7 @@ from .cells import Local
 from .encoder import Encoding
 from .macrostate import Macrostate
 from .network import Parameters
-from .window import Credits
+from .window import Credits, Window
 
 
 class ReplayEvents(NamedTuple):
@@ -133,6 +133,25 @@ class Replay:
         if rows.numel():
             self._walk(rows, credit, memory)
         return length.view_as(slot)
+
+    def describe(
+        self, window: Window, memory: Macrostate, credits: Credits, slot: Tensor, norm: Tensor, length: Tensor
+    ) -> ReplayEvents:
+        """Describes the replays of one update; global steps are found from ring positions by the window's clock."""
+        position = credits.position.gather(1, slot)
+        step = position + window.origin
+        source_step = memory.arrays["stamp"][memory.rows(slot)]
+        loss = window.rings["loss"].gather(0, position.t()).t()
+        return ReplayEvents(
+            step=step,
+            source_step=source_step,
+            lag=step - source_step,
+            weight=credits.weight.gather(1, slot),
+            credit=norm,
+            loss=loss,
+            replayed_steps=length,
+            valid=norm > 0,
+        )
 
     def _walk(self, rows: Tensor, credit: Tensor, memory: Macrostate) -> None:
         arrays = memory.arrays

@@ -286,6 +286,9 @@ class Window:
         best, when = dense.view(end - first, streams, wide)[:, :, : self.slots].max(0)
         return Credits(credit.view(streams, wide, self.n)[:, : self.slots], best, when + first)
 
+    def settle(self, position: int) -> None:
+        """Before the state is read: a backend may have put off what only the state needs. ``position``: the next step's."""
+
     def advance(self) -> None:
         """Moves the end of the block into the history, so that the next block starts at position ``history``."""
         kept = self.history

@@ -31,7 +31,7 @@ from sabsim import (
     NonFiniteError,
     StreamingLearner,
 )
-from sabsim.native import compiler, library_or_none
+from sabsim.native import compiler, exploration, library_or_none
 from sabsim.optim import Optimizer
 from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
 
@@ -185,6 +185,48 @@ def test_a_state_saved_by_torch_goes_on_natively() -> None:
     play(theirs, 0, 37)
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(play(ours, 37, 80), play(theirs, 37, 80), rtol=1e-9, atol=1e-10)
+
+
+@compiled
+@pytest.mark.parametrize("case", [CASES[0], CASES[1]], ids=str)
+@pytest.mark.parametrize("moment", [37, 40])
+def test_a_native_state_saved_at_any_moment_goes_on_in_torch(case: Case, moment: int) -> None:
+    """Within a block too: what the native backend has put off is in the state."""
+    ours, theirs = case.learner("native"), case.learner("torch", seed=9)
+    play(ours, 0, moment)
+    theirs.load_state_dict(ours.state_dict())
+    torch.testing.assert_close(play(ours, moment, 80), play(theirs, moment, 80), rtol=1e-9, atol=1e-10)
+
+
+@compiled
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_noise_is_that_of_torch(isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal numbers, and the generators stay equal, other draws between them included."""
+    if SETS.index(isa) > SETS.index(compiler.instruction_set()):
+        pytest.skip(f"this machine has no {isa}")
+    monkeypatch.setenv(compiler.FORCE, isa)
+    explorations = [
+        case.learner(backend, dtype=dtype)._exploration for case in CASES[:1] for backend in ("native", "torch")
+    ]
+    generators = [torch.Generator().manual_seed(6) for _ in explorations]
+    for _ in range(40):
+        for one, generator in zip(explorations, generators, strict=True):
+            assert one is not None
+            one.draw(generator)
+        ours, theirs = (one.arrays for one in explorations if one is not None)
+        tolerance = 1e-6 if dtype is torch.float32 else 1e-13
+        torch.testing.assert_close(ours["noise"], theirs["noise"], rtol=tolerance, atol=tolerance)
+        assert torch.equal(ours["coin"], theirs["coin"])
+        assert torch.equal(*(generator.get_state() for generator in generators))
+
+
+@compiled
+def test_a_torch_that_draws_otherwise_draws_the_noise_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exploration, "GENERATOR_BYTES", 1)
+    case = CASES[0]
+    found, expected = (play(case.learner(backend), 0, 60) for backend in ("native", "torch"))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
 
 
 @compiled

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from ..errors import ConfigError
 from ..macrostate import Macrostate
 from ..replay import Replay, ReplayEvents
-from ..window import Credits, Window
+from ..window import Window
 from ._base import CreditRule, Trigger
 
 
@@ -69,29 +67,4 @@ class SAB(CreditRule):
             return None
         slot, norm = replay.choose(credits)
         length = replay.backward(credits, slot, norm, memory)
-        return _events(window, memory, credits, slot, norm, length)
-
-
-def _events(
-    window: Window,
-    memory: Macrostate,
-    credits: Credits,
-    slot: torch.Tensor,
-    norm: torch.Tensor,
-    length: torch.Tensor,
-) -> ReplayEvents:
-    """Describes the replays of one update; global steps are found from ring positions by the window's clock."""
-    position = credits.position.gather(1, slot)
-    step = position + window.origin
-    source_step = memory.arrays["stamp"][memory.rows(slot)]
-    loss = window.rings["loss"].gather(0, position.t()).t()
-    return ReplayEvents(
-        step=step,
-        source_step=source_step,
-        lag=step - source_step,
-        weight=credits.weight.gather(1, slot),
-        credit=norm,
-        loss=loss,
-        replayed_steps=length,
-        valid=norm > 0,
-    )
+        return replay.describe(window, memory, credits, slot, norm, length)

@@ -47,6 +47,18 @@ static void cell_step(
     lstm_forward(rows, l->n, gates, c_prev, c, tanh_c, h_hat);
 }
 
+/* C (rows, columns) += A (rows, depth) B with B a weight, packed where there are streams enough that it would be copied for
+   each product. */
+static void times_weights(
+    const Learner *l, int64_t rows, int64_t columns, int64_t depth, const real *a, const real *b, int64_t ldb,
+    const real *packed, real *c)
+{
+    if (l->streams >= COPY_ROWS)
+        times_packed(rows, columns, depth, a, depth, packed, c, columns);
+    else
+        times(rows, columns, depth, a, depth, b, ldb, c, columns);
+}
+
 /* Credit on (h_hat, c) of any rows -> d_pre, and dh, dc become the credit on (h_prev, c_prev), dh only if it is `wanted`. */
 static void cell_vjp(
     const Learner *l, int64_t rows, const real *gates, const real *tanh_c, const real *c_prev, real *dh, real *dc,
@@ -56,7 +68,7 @@ static void cell_vjp(
     lstm_backward(rows, n, gates, tanh_c, c_prev, dh, dc, d_pre);
     if (!wanted) return;
     memset(dh, 0, sizeof(real) * rows * n);
-    times(rows, n, 4 * n, d_pre, 4 * n, l->W + l->d_in, l->d_in + n, dh, n);
+    times_weights(l, rows, n, 4 * n, d_pre, l->W + l->d_in, l->d_in + n, l->packed_back_W_h, dh);
 }
 
 /* Credit on the inputs of `rows` row-steps, (rows, d), from that on their pre-activations. */

@@ -7,6 +7,9 @@ void sab_pack_weights(const Learner *l)
 {
     pack(4 * l->n, l->d_in + l->n, l->W, l->packed_W);
     pack(l->d_out, l->slots ? 2 * l->n : l->n, l->W_out, l->packed_W_out);
+    const int back = l->streams >= COPY_ROWS;
+    if (back) pack_plain(l->n, 4 * l->n, l->W + l->d_in, l->d_in + l->n, l->packed_back_W_h);
+    if (back && l->slots) pack_plain(l->n, l->n, l->W_q, l->n, l->packed_back_W_q);
     if (l->slots) {
         pack(l->n, l->n, l->W_q, l->packed_W_q);
         pack(l->n, l->n, l->W_k, l->packed_W_k);
@@ -62,8 +65,8 @@ void sab_cut(const Learner *l, int64_t t, const uint8_t *done)
 }
 
 /* The VJP of the chain for the block's learning signals: adds to the gradient, leaves the microstates' credits, and in
-   `input_credit` (k, B, d), unless it is NULL, that of the inputs. */
-void sab_backward(const Learner *l, real *input_credit)
+   `input_credit` (k, B, d), unless it is NULL, that of the inputs. `fresh`: whether keys are of these parameters. */
+void sab_backward(const Learner *l, real *input_credit, int64_t fresh)
 {
     const int64_t streams = l->streams, n = l->n, o = l->d_out, wide = l->d_in + n, width = l->slots ? 2 * n : n;
     const int64_t first = l->history + l->block - l->k_trunc, begin = l->history * streams;
@@ -74,7 +77,7 @@ void sab_backward(const Learner *l, real *input_credit)
     times(l->block * streams, width, o, signal, o, l->W_out, width, l->dy, width);
     memset(l->dh, 0, sizeof(real) * streams * n);
     memset(l->dc, 0, sizeof(real) * streams * n);
-    const int64_t held = l->slots ? list_held(l, first) : 0;
+    const int64_t held = l->slots ? list_held(l, first, fresh) : 0;
     for (int64_t t = l->k_trunc - 1; t >= 0; t--) {
         const int64_t row = (first + t) * streams;
         const real *dy = row >= begin ? l->dy + (row - begin) * width : NULL;
@@ -122,7 +125,7 @@ void sab_advance(const Learner *l)
     if (bytes) memmove(l->observation, l->observation + l->block * bytes, kept * bytes);
     if (l->slots) {
         shift(l, l->s, kept, n);
-        shift(l, l->m, kept, reads * n);
+        if (keeps_reads(l)) shift(l, l->m, kept, reads * n);
         shift(l, l->weight, kept, reads);
         shift(l, l->scale, kept, 1);
         shift_integers(l, l->index, reads);
@@ -159,29 +162,4 @@ int64_t sab_look(const Learner *l)
             }
     }
     return -1;
-}
-
-/* The usual input's mean follows the inputs of the finished block, at a rate of at least block / memory. */
-void sab_follow(const Learner *l, double memory)
-{
-    const int64_t d = l->d_in, wide = d + l->n, rows = l->block * l->streams;
-    l->usual_steps[0] += l->block;
-    double rate = (double)l->block / (double)l->usual_steps[0];
-    if (rate < l->block / memory) rate = l->block / memory;
-    if (rate > 1) rate = 1;
-    for (int64_t j = 0; j < d; j++) {
-        double sum = 0;
-        for (int64_t i = 0; i < rows; i++) sum += l->xh[(l->history * l->streams + i) * wide + j];
-        l->usual_mean[j] += (real)(rate * (sum / rows - l->usual_mean[j]));
-    }
-}
-
-/* h_hat of every step of the finished block, had the usual input come instead. */
-void sab_usual_states(const Learner *l)
-{
-    const int64_t wide = l->d_in + l->n, rows = l->block * l->streams, row = l->history * l->streams;
-    memcpy(l->usual_xh, l->xh + row * wide, sizeof(real) * rows * wide);
-    for (int64_t i = 0; i < rows; i++) memcpy(l->usual_xh + i * wide, l->usual_mean, sizeof(real) * l->d_in);
-    cell_step(
-        l, rows, l->usual_xh, l->c + row * l->n, l->usual_gates, l->usual_c, l->usual_tanh_c, l->usual_h);
 }

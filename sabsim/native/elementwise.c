@@ -88,21 +88,57 @@ static inline real hyperbolic_tangent(real x)
     return x < 0 ? -t : t;
 }
 
+/* The sum of a vector's numbers, by halves: one after the other they would wait for each other. */
+static inline real sum_of(vec v)
+{
+    typedef real half __attribute__((vector_size(VECTOR_BYTES / 2)));
+    half low, high;
+    memcpy(&low, &v, sizeof low);
+    memcpy(&high, (const char *)&v + sizeof low, sizeof high);
+    low += high;
+#if VECTOR_BYTES > 16
+    typedef real quarter __attribute__((vector_size(VECTOR_BYTES / 4)));
+    quarter even, odd;
+    memcpy(&even, &low, sizeof even);
+    memcpy(&odd, (const char *)&low + sizeof even, sizeof odd);
+    even += odd;
+    const int64_t left = sizeof even / sizeof(real);
+#else
+    const half even = low;
+    const int64_t left = sizeof even / sizeof(real);
+#endif
+    real total = 0;
+    for (int64_t l = 0; l < left; l++) total += even[l];
+    return total;
+}
+
+/* What no vector is left for. Not inlined, so that it rounds in the same way wherever it is called from: keys of different
+   origin are compared to the last bit. */
+static __attribute__((noinline)) real dot_rest(int64_t count, const real *a, const real *b)
+{
+    real total = 0;
+    for (int64_t j = 0; j < count; j++) total += a[j] * b[j];
+    return total;
+}
+
 static inline real dot(int64_t count, const real *a, const real *b)
 {
     vec sum = {0};
     int64_t j = 0;
     for (; j + LANES <= count; j += LANES) sum += load(a + j) * load(b + j);
-    real total = 0;
-    for (int64_t l = 0; l < LANES; l++) total += sum[l];
-    for (; j < count; j++) total += a[j] * b[j];
-    return total;
+    return sum_of(sum) + (j < count ? dot_rest(count - j, a + j, b + j) : 0);
 }
 
 /* y += a x */
 static inline void add_scaled(int64_t count, real a, const real *x, real *restrict y)
 {
     for (int64_t j = 0; j < count; j++) y[j] += a * x[j];
+}
+
+/* Asks for a row that will be read soon: rows that lie here and there in the memory come from the last cache or beyond. */
+static inline void fetch_row(int64_t count, const real *x)
+{
+    for (int64_t j = 0; j < count; j += 64 / (int64_t)sizeof(real)) __builtin_prefetch(x + j);
 }
 
 static inline void scale_row(int64_t count, real a, real *x)

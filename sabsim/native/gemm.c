@@ -130,12 +130,12 @@ static void times_packed(
     }
 }
 
-/* Copies (depth, columns) of B to `panel`, each row padded by zeros to whole vectors. */
-static void copy_panel(int64_t depth, int64_t columns, const real *b, int64_t ldb)
+/* Copies (depth, columns) of B, columns <= NR, each row padded by zeros to whole vectors. */
+static void copy_panel(int64_t depth, int64_t columns, const real *b, int64_t ldb, real *copy)
 {
     const int64_t wide = padded(columns);
     for (int64_t k = 0; k < depth; k++, b += ldb) {
-        real *to = panel + k * wide;
+        real *to = copy + k * wide;
         int64_t j = 0;
         for (; j + LANES <= columns; j += LANES) store(to + j, load(b + j));
         if (j < columns) {
@@ -143,6 +143,16 @@ static void copy_panel(int64_t depth, int64_t columns, const real *b, int64_t ld
             for (int64_t l = 0; j + l < columns; l++) rest[l] = b[j + l];
             store(to + j, rest);
         }
+    }
+}
+
+/* Packs B (depth, columns) itself as `pack` does its transpose, for times_packed. */
+static void pack_plain(int64_t columns, int64_t depth, const real *b, int64_t ldb, real *packed)
+{
+    for (int64_t j = 0; j < columns; j += NR) {
+        const int64_t here = least(NR, columns - j);
+        copy_panel(depth, here, b + j, ldb, packed);
+        packed += depth * padded(here);
     }
 }
 
@@ -158,7 +168,7 @@ static void product(
             const real *from = b + k * ldb + j;
             int64_t stride = ldb;
             if (rows >= COPY_ROWS || wide != here) {
-                copy_panel(deep, here, from, ldb);
+                copy_panel(deep, here, from, ldb, panel);
                 from = panel;
                 stride = wide;
             }

@@ -1,4 +1,4 @@
-/* Keys of the memory: what of the salience depends on the microstates alone, g W_k m / |W_k m|.
+/* Keys of the memory: what of the salience depends on the microstates alone, W_k m / |W_k m|; g comes with the score.
 
    A `lazy` learner, one of many slots, does not make all keys anew whenever parameters change. It keeps unit keys u made
    with an older W_k, the base, and knows how far the score can have moved since: with x = |W_k - base| |m| / |base m|, two
@@ -60,7 +60,8 @@ static void make_keys(const Learner *l, int64_t b, int64_t first, int64_t rows)
     times_packed(rows, n, n, m, n, base ? l->packed_base : l->packed_W_k, key, n);
     for (int64_t i = 0; i < rows; i++, key += n, m += n) {
         const real length = length_of(n, key);
-        scale_row(n, (base ? 1 : l->sharpness[0]) / length, key);
+        scale_row(n, 1 / length, key);
+        l->key_norm[slot + i] = length;
         if (base) l->stretch[slot + i] = length < 2 * SHORTEST ? UNBOUNDED : length_of(n, m) / length;
     }
     memcpy(l->key_stamp + slot, l->slot_stamp + place, sizeof(int64_t) * rows);
@@ -103,6 +104,7 @@ static int64_t renew_base(const Learner *l, int64_t parameters, int64_t memory)
 void sab_refresh(const Learner *l, int64_t parameters, int64_t memory)
 {
     for (int64_t b = 0; b < l->streams; b++) l->filled[b] = count_filled(l, b);
+    l->key_sharpness[0] = l->sharpness[0];
     const int64_t renewed = l->lazy ? renew_base(l, parameters, memory) : 0;
     for (int64_t b = 0; b < l->streams; b++) {
         const int64_t filled = l->filled[b], was_plain = l->lazy && l->plain[b];
@@ -137,7 +139,7 @@ static const real *exact_key(const Learner *l, int64_t b, int64_t i)
     real *key = l->exact + (b * l->room + here) * n;
     memset(key, 0, sizeof(real) * n);
     times_packed(1, n, n, l->slot_m + (b * (l->slots + 1) + i) * n, n, l->packed_W_k, key, n);
-    scale_row(n, l->sharpness[0] / length_of(n, key), key);
+    scale_row(n, 1 / length_of(n, key), key);
     l->spent[0]++;
     if (here < l->room - 1) {
         l->exact_slot[b * l->room + here] = i;

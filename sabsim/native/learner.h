@@ -49,6 +49,8 @@ typedef struct {
     real *packed_W_q;      /* W_q^T */
     real *packed_W_k;      /* W_k^T */
     real *packed_W_out;    /* W_out^T */
+    real *packed_back_W_h; /* W_h, for the way back; only with many streams */
+    real *packed_back_W_q; /* W_q, as well */
 
     /* Rings, tape and trace of the window. */
     real *xh;        /* (L+1, B, d+n) */
@@ -74,7 +76,9 @@ typedef struct {
     real *dq;        /* (L, B, n) */
     real *y;         /* (B, o) */
     int64_t *age;    /* (B) steps each stream has taken in its sequence */
-    real *keys;      /* (B, S, n) */
+    real *keys;      /* (B, S, n) of length 1 */
+    real *key_norm;  /* (B, S) |W_k m| of the microstate a key was made of */
+    real *key_sharpness; /* (1) g at the block's beginning: within a block what a score is made of does not change */
     int64_t *key_stamp; /* (B, S) slot_stamp of the microstate a key was made of */
     real *stretch;   /* (B, S) |m| / |W_k m| as it was when the key was made */
     real *base_W_k;  /* (n, n) the W_k that older keys were made with */
@@ -86,7 +90,7 @@ typedef struct {
     int64_t *exact_slot; /* (B, C) of which slots */
     int64_t *exact_count; /* (B) how many */
     int64_t *exact_at; /* (B, S) where in `exact` a slot's key is, from 1 on; 0: nowhere */
-    real *bound;     /* (S) what a slot's choice cannot exceed */
+    real *bound;     /* (S) what a slot's choice cannot exceed; with exact keys the products of keys and query */
     int64_t *filled; /* (B) slots from this one on are empty */
     real *noise;     /* (block, B, S); NULL where nothing explores */
     real *exploring; /* (B) */
@@ -117,10 +121,12 @@ typedef struct {
     real *ds;              /* (k, B, n) */
     real *da;              /* (k, B, K) */
     int64_t *which;        /* (k, B, K) */
-    int64_t *held_row;     /* (U) ring row of a distinct microstate; -1 - row where it is no longer in its slot */
+    int64_t *held_stamp;   /* (U) when a distinct microstate was formed */
+    int64_t *held_slot;    /* (U) row of its key in `keys`; -1: it is in held_k */
     real *held_m;          /* (U, n) */
     real *held_k;          /* (U, n) */
     real *held_norm;       /* (U) */
+    real *held_turn;       /* (U) how much of its key a microstate's credit loses */
     real *held_dk;         /* (U, n) */
     real *held_dm;         /* (U, n) */
 
@@ -140,6 +146,8 @@ typedef struct {
     int64_t *usual_steps;  /* (1) */
     real *usual_xh;        /* (block B, d+n) */
     real *usual_gates;     /* (block B, 4n) */
+    int64_t *usual_place;  /* (block B) which of the block's states a row is */
+    real *usual_before;    /* (block B, n) */
     real *usual_c;         /* (block B, n) */
     real *usual_tanh_c;    /* (block B, n) */
     real *usual_h;         /* (block B, n) */

@@ -69,10 +69,8 @@ void sab_offer(const Learner *l, int64_t now, int64_t safe_after, int64_t k_att,
         }
         int64_t offers = 0;
         for (int64_t t = 0; t < block; t++) {
-            const int64_t local = l->local[(l->history + t) * streams + b];
-            const int current = local + block - 1 - t == l->age[b] - 1 && l->age[b] > 0;
             double *score = l->offered + t * streams + b;
-            if (!current || local % k_att != k_att - 1 || !isfinite(*score)) *score = -INFINITY;
+            if (!is_offered(l, t, b, k_att) || !isfinite(*score)) *score = -INFINITY;
             offers += *score > -INFINITY;
         }
         l->slot_refused[0] += offers;

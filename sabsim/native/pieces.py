@@ -9,19 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import offering
 from ..backend import Backend, BackendName, Update
 from ..exploration import Exploration
 from ..macrostate import Macrostate
 from ..network import Parameters
 from ..optim import Adam, Optimizer
-from ..replay import Replay
-from ..retention import Retention
+from ..replay import Replay, ReplayEvents
+from ..retention import Novelty, Retention
 from ..sparsify import Sparsifier
 from ..usual import MEMORY, UsualInput
 from ..watch import WATCHED, Watch
 from ..window import Credits, Window
 from .adam import NativeAdam
 from .bindings import Calls, ready
+from .exploration import NativeExploration
 
 LAZY_FROM = 4_000
 """From this many slots on keys may be older than the parameters, with exact ones where it matters (``keys.c``)."""
@@ -43,6 +45,7 @@ class NativeBackend(Backend):
         self.usual = partial(NativeUsual, calls)
         self.watch = partial(NativeWatch, calls)
         self.exploration = partial(NativeExploration, calls)
+        self.score_block = partial(score_block, calls)
         self.place_block = partial(place_block, calls)
 
     def update(self, optimizer: Optimizer) -> Update:
@@ -83,6 +86,7 @@ class NativeWindow(Window):
         calls.learner.bind(**rings, **self.tape, **trace, y=self.y, age=self.age)
         width, row_steps, size = self.rings["readout"].shape[2], k * streams, calls.packed_size
         calls.scratch(packed_W=(size(4 * n, d + n),), packed_W_out=(size(o, width),))
+        calls.scratch(packed_back_W_h=(size(n, 4 * n),), packed_back_W_q=(size(n, n),))
         calls.scratch(dy=(self.block, streams, width), dh=(streams, n), dc=(streams, n))
         if sparsifier is not None:
             self.keys = self.y.new_zeros(streams, slots, n)
@@ -96,12 +100,13 @@ class NativeWindow(Window):
             if lazy:
                 calls.scratch(base_W_k=(n, n), packed_base=(size(n, n),), drift=(2,), spent=(1,), stretch=(streams, slots))
                 calls.scratch(exact=(streams, exact, n), exact_slot=(streams, exact), exact_count=(streams,))
-                calls.scratch(exact_at=(streams, slots), bound=(slots,), plain=(streams,))
-            calls.scratch(key_stamp=(streams, slots), filled=(streams,), touched=(streams, k * reads), touches=(streams,))
+                calls.scratch(exact_at=(streams, slots), plain=(streams,))
+            calls.scratch(key_stamp=(streams, slots), key_norm=(streams, slots), key_sharpness=(1,), bound=(slots,))
+            calls.scratch(filled=(streams,), touched=(streams, k * reads), touches=(streams,))
             calls.scratch(offered=(self.block, streams))
             calls.scratch(ds=(row_steps, n), da=(row_steps, reads), which=(row_steps, reads))
             held = row_steps * reads
-            calls.scratch(held_row=(held,), held_norm=(held,))
+            calls.scratch(held_stamp=(held,), held_slot=(held,), held_norm=(held,), held_turn=(held,))
             calls.scratch(**{f"held_{name}": (held, n) for name in ("m", "k", "dk", "dm")})
         self._packings = self._writes = -1  # of what parameters and what memory the keys were made
         self._x, self._signal, self._row = (streams, d), (streams, o), (streams,)
@@ -130,10 +135,15 @@ class NativeWindow(Window):
         self._calls.cut(self._calls.at, position, done.data_ptr())
 
     def backward(self, memory: Macrostate | None) -> Credits | None:
-        self._calls.pack()
+        # Keys serve the VJP too, unless somebody has changed parameters or memory within the block.
+        fresh = memory is not None and (self._calls.pack(), memory.arrays["m"]._version) == (self._packings, self._writes)
         credit = self.input_credit
-        self._calls.backward(self._calls.at, None if credit is None else credit.data_ptr())
+        self._calls.backward(self._calls.at, None if credit is None else credit.data_ptr(), fresh)
         return None if memory is None else self._left
+
+    def settle(self, position: int) -> None:
+        if self.sparsifier is not None:
+            self._calls.settle(self._calls.at, position)
 
     def advance(self) -> None:
         self._calls.advance(self._calls.at)
@@ -157,11 +167,23 @@ class NativeMacrostate(Macrostate):
         self._calls.clear(self._calls.at, done.data_ptr())
 
 
+def score_block(
+    calls: Calls, window: Window, retention: Retention, *, k_att: int, draws: torch.Generator, usual: UsualInput | None
+) -> Tensor:
+    """See ``sabsim.offering.score_block``: novelty is native, and of offered states only."""
+    if type(retention) is not Novelty:
+        return offering.score_block(window, retention, k_att=k_att, draws=draws, usual=usual)
+    calls.pack()
+    calls.novelty(calls.at, k_att, 0.0 if usual is None else retention.input_effect)
+    return calls.learner.tensors["offered"]
+
+
 def place_block(calls: Calls, window: Window, memory: Macrostate, retention: Retention, score: Tensor, k_att: int) -> None:
     """See ``sabsim.offering.place_block``: choice and copies are native."""
     now = int(window.origin) + window.history + window.block - 1
-    # A copy: the choice crosses out what it has taken.
-    calls.learner.tensors["offered"].copy_(score)
+    offered = calls.learner.tensors["offered"]
+    if score is not offered:
+        offered.copy_(score)  # a copy: the choice crosses out what it has taken
     calls.offer(calls.at, now, now - retention.protected * k_att, k_att, window.stores_h)
 
 
@@ -195,9 +217,18 @@ class NativeReplay(Replay):
         self._calls.replay(at, *places, x.data_ptr(), self.encoding.segment_credit(len(rows)).data_ptr())
         return length
 
+    def describe(
+        self, window: Window, memory: Macrostate, credits: Credits, slot: Tensor, norm: Tensor, length: Tensor
+    ) -> ReplayEvents:
+        whole, numbers = slot.new_empty(3, *slot.shape), norm.new_empty(2, *norm.shape)
+        at, origin = self._calls.at, int(window.origin)
+        self._calls.describe(at, slot.data_ptr(), origin, whole.data_ptr(), numbers.data_ptr())
+        (step, source_step, lag), (weight, loss) = whole.unbind(0), numbers.unbind(0)
+        return ReplayEvents(step, source_step, lag, weight, norm, loss, length, norm > 0)
+
 
 class NativeUsual(UsualInput):
-    """The usual input and the states it would have led to."""
+    """The usual input; the states it would have led to are found by ``score_block``."""
 
     def __init__(self, calls: Calls, parameters: Parameters, **sizes: int) -> None:
         super().__init__(parameters, **sizes)
@@ -205,30 +236,11 @@ class NativeUsual(UsualInput):
         d, n, rows = parameters.network.d_in, parameters.network.hidden, self.rows
         calls.learner.bind(usual_mean=self.arrays["mean"], usual_steps=self.arrays["steps"], usual_h=self._h_hat)
         calls.learner.bind(usual_c=self._c_next)
-        calls.scratch(usual_xh=(rows, d + n), usual_gates=(rows, 4 * n), usual_tanh_c=(rows, n))
+        calls.scratch(usual_xh=(rows, d + n), usual_gates=(rows, 4 * n), usual_tanh_c=(rows, n), usual_before=(rows, n))
+        calls.scratch(usual_place=(rows,))
 
     def follow(self, window: Window) -> None:
         self._calls.follow(self._calls.at, MEMORY)
-
-    def states(self, window: Window) -> Tensor:
-        self._calls.pack()
-        self._calls.usual_states(self._calls.at)
-        return self._h_hat.view(window.block, -1, window.n)
-
-
-class NativeExploration(Exploration):
-    """Noise on the choice of what is recalled."""
-
-    def __init__(self, calls: Calls, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._calls = calls
-        names = {"sharpness": "exploring_sharpness"}
-        calls.learner.bind(**{names.get(name, name): array for name, array in self.arrays.items()})
-        calls.learner.set(temperature=self.temperature)
-
-    def begin(self, done: Tensor) -> None:
-        done = ready(done, (self.arrays["coin"].shape[0],), torch.bool)
-        self._calls.toss(self._calls.at, done.data_ptr())
 
 
 class NativeWatch(Watch):

@@ -90,3 +90,18 @@ void sab_replay(
     cell_accumulate(l, k * rows, l->seg_d_pre, l->seg_xh);
     if (input_credit) cell_input_credit(l, k * rows, l->seg_d_pre, input_credit);
 }
+
+/* What is to be told of the chosen `slot`s (B, R), ring position 0 being step `origin`: `whole` (3, B, R), the steps of their
+   greatest recall and of their birth and the lag between them, and `numbers` (2, B, R), that recall's weight and loss. */
+void sab_describe(const Learner *l, const int64_t *slot, int64_t origin, int64_t *whole, real *numbers)
+{
+    const int64_t places = l->streams * l->budget;
+    for (int64_t i = 0; i < places; i++) {
+        const int64_t b = i / l->budget, place = b * l->slots + slot[i];
+        whole[i] = l->when[place] + origin;
+        whole[places + i] = l->slot_stamp[place + b];
+        whole[2 * places + i] = whole[i] - whole[places + i];
+        numbers[i] = l->best[place];
+        numbers[places + i] = l->loss[l->when[place] * l->streams + b];
+    }
+}
