@@ -58,23 +58,27 @@ class AgentRun:
     @property
     def env(self) -> str:
         """The environment's id."""
-        return str(self.run.config.get("env", ""))
+        return str(self.run.config["env"])
+
+    @property
+    def credit(self) -> str:
+        """The credit rule's name."""
+        return str(self.run.config["learner"].get("credit"))
 
     @property
     def seed(self) -> int:
         """The run's seed."""
-        return int(self.run.config.get("run", {}).get("seed", 0))
+        return int(self.run.config["run"]["seed"])
 
     @property
     def window(self) -> int:
         """Steps from one update to the next; a replay is triggered somewhere in its window."""
-        return int(self.run.config.get("learner", {}).get("window", 1))
+        return int(self.run.config["learner"]["window"])
 
     def need_replays(self) -> None:
         """Raises RunFolderError: if nothing was replayed."""
         if not len(self.replays["step"]):
-            credit = self.run.config.get("learner", {}).get("credit")
-            raise RunFolderError(f"'{self.run.path}': no replay is recorded (credit {credit})")
+            raise RunFolderError(f"'{self.run.path}': no replay is recorded (credit {self.credit})")
 
     def need_steps(self) -> None:
         """Raises RunFolderError: if no single step was recorded."""
@@ -97,6 +101,7 @@ def read_agent_run(path: str | Path) -> AgentRun:
     run = read_run(path)
     if not run.agent:
         raise RunFolderError(f"'{run.path}': is the run of a supervised task; an agent's is needed ('sabsim agent')")
+    _check_description(run)
     steps = _table(run, "steps", (*_STEPS, "causal_step"), "ORDER BY stream, step")
     replays = _table(run, "events", _REPLAYS, "WHERE kind = 'replay' ORDER BY stream, step, id")
     episodes = _table(run, "episodes", _EPISODES, "ORDER BY stream, episode")
@@ -113,6 +118,16 @@ def read_agent_run(path: str | Path) -> AgentRun:
     rows = _rows_of(remindings, steps)
     steps["remindings"] = np.bincount(rows[rows >= 0], minlength=count)
     return AgentRun(run, steps, replays, episodes, left_out)
+
+
+def _check_description(run: Run) -> None:
+    numbers = {"run": "seed", "learner": "window"}
+    for part, name in numbers.items():
+        group = run.config.get(part)
+        if not isinstance(group, dict) or not isinstance(group.get(name), int):
+            raise RunFolderError(f"'{run.path / 'config.json'}': {part} has no {name}; the file is damaged")
+    if not isinstance(run.config.get("env"), str) or not isinstance(run.config.get("env_args"), dict):
+        raise RunFolderError(f"'{run.path / 'config.json'}': no environment and its arguments; the file is damaged")
 
 
 def keys(stream: NDArray[Any], step: NDArray[Any]) -> NDArray[np.int64]:

@@ -1,7 +1,9 @@
 """Replay on the linear track by end, epoch and direction: per lap, per step, and per stationary step.
 
-The track is `sabsim/LinearTrack-v0` (Ambrose, Pfeiffer & Foster 2016). A lap is one run from one end to the other, counted on
-arrival; it belongs to the end that it leads to. All is told by `place` and `epoch` of the recorded single steps.
+The track is `sabsim/LinearTrack-v0` (Ambrose, Pfeiffer & Foster 2016). A lap is one run from one end to the other, counted
+on arrival; it belongs to the end that it leads to. All is told by `place` and `epoch` of the recorded single steps: where
+the animal is seen to be at a step, so that an arrival is seen, and its reward known, at the step after the paid one. The
+last lap of a session ends it and is never seen: sessions have one lap fewer here.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """Where each recorded step is, all `(n,)`: index into `WHERE`, whether stationary, and the lap's end on arrival or -1."""
+    """Of each recorded step, `(n,)`: index into `WHERE`, whether stationary, and on arrival the lap's end, else -1."""
 
     where: NDArray[np.int64]
     stationary: NDArray[np.bool_]
@@ -111,7 +113,7 @@ def laps(run: AgentRun) -> list[Cell]:
 
 
 def _last_place(run: AgentRun) -> int:
-    told: Any = run.run.config.get("env_args", {}).get("length", _LENGTH)
+    told: Any = run.run.config["env_args"].get("length", _LENGTH)
     return int(told) - 1
 
 

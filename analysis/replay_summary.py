@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sabsim.errors import ConfigError, RunFolderError
 
 from . import measures
-from .agent_runs import AgentRun, read_agent_run
+from .agent_runs import AgentRun, keys, read_agent_run
 from .laps import TRACK, Cell, laps
 from .statistics import Interval, Outcome, benjamini_hochberg, label_permutation, mean_interval, sign_flip
 
@@ -32,6 +33,8 @@ LABELS = {
 """The numbers that a run gives, and what they are called."""
 TESTED = ("near_reward", "causal_above_lag_matched", "causal_above_uniform", "credit_with_td_error", "credit_with_reward")
 """Those that are 0 if replay knows nothing, and so are tested across seeds."""
+_BLOCKS = 20
+"""Parts of training within which triggers are compared."""
 _MOST_DRAWS = 20_000_000
 """Events times permutations of their labels, at most."""
 
@@ -143,31 +146,38 @@ def check_same(summaries: Sequence[RunSummary]) -> None:
 
 
 def reward_labels(summaries: Sequence[RunSummary], *, draws: int = 2000, seed: int = 0) -> Outcome | str:
-    """Whether more credit goes back from triggers that were paid than from comparable ones that were not (log10 credit).
+    """Whether more credit goes back from rewarded triggers (reward > 0) than from comparable others (log10 credit).
 
-    Comparable are triggers at the same place of the linear track, elsewhere at the same position of their episode, of one
-    seed; labels are permuted among them. Returns the reason instead if there is nothing to compare.
+    A triggering step counts once, with the mean over its replays, which share its reward. Comparable are triggers of one
+    seed, in the same twentieth of the training recorded (rewards and credit both change as the agent learns), at the same
+    place of the linear track or else at the same position of their episode; labels are permuted among them. Returns the
+    reason instead if there is nothing to compare.
     """
-    values, labels, strata, seeds = [], [], [], []
-    for number, summary in enumerate(summaries):
-        run, replays = summary.run, summary.run.replays
-        use = (replays["credit"] > 0) & np.isfinite(replays["reward"])
-        stratum = replays["position"]
-        if run.env == TRACK:
-            use &= replays["row"] >= 0
-            stratum = run.steps["place"][replays["row"]] if len(run.steps["place"]) else stratum
-        values.append(np.log10(replays["credit"][use]))
-        labels.append(replays["reward"][use] != 0)
-        strata.append(stratum[use].astype(np.int64))
-        seeds.append(np.full(int(use.sum()), number))
-    joined = [np.concatenate(part) for part in (values, labels, seeds, strata)]
-    if not len(joined[0]):
+    parts = [_triggers(summary.run) for summary in summaries]
+    seeds = np.concatenate([np.full(len(part[0]), number) for number, part in enumerate(parts)])
+    values, labels, strata = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if not len(values):
         return "no replay is recorded"
-    affordable = max(99, min(draws, _MOST_DRAWS // len(joined[0])))
+    affordable = max(99, min(draws, _MOST_DRAWS // len(values)))
     try:
-        return label_permutation(joined[0], joined[1], seeds=joined[2], strata=joined[3], draws=affordable, seed=seed)
+        return label_permutation(values, labels, seeds=seeds, strata=strata, draws=affordable, seed=seed)
     except ConfigError as error:
         return str(error).removeprefix("labels: ")
+
+
+def _triggers(run: AgentRun) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Of each triggering step: mean log10 credit, whether it was rewarded, and its stratum, `(triggers,)`."""
+    replays = run.replays
+    use = (replays["credit"] > 0) & np.isfinite(replays["reward"])
+    if run.env == TRACK:
+        use &= replays["row"] >= 0
+    replays = {name: column[use] for name, column in replays.items()}
+    _, first, trigger = np.unique(keys(replays["stream"], replays["step"]), return_index=True, return_inverse=True)
+    credit = np.bincount(trigger, weights=np.log10(replays["credit"])) / np.bincount(trigger)
+    comparable = run.steps["place"][replays["row"][first]] if run.env == TRACK else replays["position"][first]
+    step = replays["step"][first]
+    block = _BLOCKS * step // (step.max(initial=0) + 1)
+    return credit, replays["reward"][first] > 0, _BLOCKS * comparable.astype(np.int64) + block
 
 
 def as_json(summaries: Sequence[RunSummary], across: Sequence[Across], labels: Outcome | str) -> dict[str, Any]:
@@ -199,7 +209,7 @@ def as_json(summaries: Sequence[RunSummary], across: Sequence[Across], labels: O
             }
             for item in across
         },
-        "log10_credit_paid_minus_unpaid": labels if isinstance(labels, str) else asdict(labels),
+        "log10_credit_rewarded_minus_others": labels if isinstance(labels, str) else asdict(labels),
     }
 
 
