@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from sabsim.errors import RunFolderError
 
@@ -48,7 +49,7 @@ def lag_distribution(summaries: Sequence[RunSummary], *, title: str) -> Figure:
         axes.set(
             xlabel="lag: steps from the recalling step back to the source", ylabel="share of replays (%)", ylim=(0, None)
         )
-        axes.legend(frameon=False, fontsize=9)
+        _legend(axes)
     return figure
 
 
@@ -72,11 +73,18 @@ def peri_reward_histogram(summaries: Sequence[RunSummary], *, title: str) -> Fig
         axes.axhline(mean, color=FAINT, linewidth=1.2, linestyle=(0, (5, 4)), label="over all recorded steps")
         axes.axvline(0, color=VERMILION, linewidth=1, zorder=0)
         axes.annotate(
-            "paid", (0, 1), xycoords=("data", "axes fraction"), xytext=(3, -9), textcoords="offset points", color=VERMILION
+            "paid",
+            (0, 1),
+            xycoords=("data", "axes fraction"),
+            annotation_clip=False,
+            xytext=(3, 4),
+            textcoords="offset points",
+            color=VERMILION,
         )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="steps from a paid step", ylabel="replays triggered per step", ylim=(0, None))
         axes.margins(y=0.2)
-        axes.legend(frameon=False, fontsize=9)
+        _legend(axes)
     return figure
 
 
@@ -127,6 +135,12 @@ def _panel(title: str) -> tuple[Figure, Axes]:
     if second:
         axes.annotate(second, (0, 1), xycoords="axes fraction", xytext=(0, 9), textcoords="offset points", color=FAINT)
     return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    """A legend above the data, in room made for it."""
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
 
 
 def _dots(axes: Axes, where: Any, values: Any) -> None:

@@ -112,7 +112,7 @@ def _show(console: Console, summaries: Sequence[RunSummary], across: Sequence[Ac
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", padding=(0, 0, 0, 1))
+    table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     return table
 
