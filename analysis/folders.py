@@ -96,7 +96,7 @@ class Run:
         wanted = "split IN ('held-out', 'evaluation', 'final')"
         if self.agent:
             wanted += " AND success IS NOT NULL"
-        rows = self._rows(f"SELECT {columns} FROM metrics WHERE {wanted} ORDER BY id")
+        rows = self.rows(f"SELECT {columns} FROM metrics WHERE {wanted} ORDER BY id")
         points = {int(sequences): float(metric) for sequences, metric in rows}
         if not points:
             raise RunFolderError(f"'{self.path}': has no held-out evaluation yet")
@@ -108,13 +108,13 @@ class Run:
         Raises:
             RunFolderError: the database cannot be read
         """
-        rows = self._rows(
+        rows = self.rows(
             "SELECT e.stream, e.episode, e.first_step FROM episodes e "
             "JOIN (SELECT DISTINCT stream, episode FROM steps) s ON s.stream = e.stream AND s.episode = e.episode "
             "ORDER BY e.first_step, e.stream"
         )
         stream, episode, first_step = _columns(rows, 3)
-        steps, completed = _columns(self._rows("SELECT step, sequences FROM metrics ORDER BY id"), 2)
+        steps, completed = _columns(self.rows("SELECT step, sequences FROM metrics ORDER BY id"), 2)
         sequences = np.interp(first_step, steps, completed) if len(steps) else np.zeros(len(first_step))
         return Episodes(stream.astype(int), episode.astype(int), first_step.astype(int), sequences)
 
@@ -129,7 +129,7 @@ class Run:
         start = dict(
             zip(zip(episodes.stream.tolist(), episodes.episode.tolist(), strict=True), episodes.first_step, strict=True)
         )
-        rows = self._rows(
+        rows = self.rows(
             "SELECT stream, episode, step, source_step, weight FROM events "
             "WHERE kind = 'reminding' AND episode BETWEEN ? AND ?",
             (int(episodes.episode.min()), int(episodes.episode.max())),
@@ -148,7 +148,7 @@ class Run:
         Raises:
             RunFolderError: the database cannot be read
         """
-        rows = self._rows("SELECT DISTINCT position FROM steps WHERE scored = 1 ORDER BY position")
+        rows = self.rows("SELECT DISTINCT position FROM steps WHERE scored = 1 ORDER BY position")
         return _columns(rows, 1)[0].astype(int)
 
     def length(self) -> int:
@@ -157,12 +157,17 @@ class Run:
         Raises:
             RunFolderError: the database cannot be read, or no sequence is recorded yet
         """
-        ((longest,),) = self._rows("SELECT max(last_step - first_step + 1) FROM episodes")
+        ((longest,),) = self.rows("SELECT max(last_step - first_step + 1) FROM episodes")
         if longest is None:
             raise RunFolderError(f"'{self.path}': no sequence is recorded; run it with --record-streams 1 or more")
         return int(longest)
 
-    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """What `query` finds in `run.sqlite`.
+
+        Raises:
+            RunFolderError: the database cannot be read
+        """
         path = self.path / "run.sqlite"
         try:
             with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:

@@ -92,7 +92,10 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("rum", "command = 'rum': must be one of demo, run, agent, evaluate, watch, bench, list (did you mean run?)"),
+        (
+            "rum",
+            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, bench, list (did you mean run?)",
+        ),
         ("run", "which task? one of copying, adding, denoise; see 'sabsim run --help'"),
         ("run copyin", "task = 'copyin': must be one of copying, adding, denoise (did you mean copying?)"),
         ("run --T 5", "--T: the task comes first, as in 'sabsim run copying --T ...'"),

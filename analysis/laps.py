@@ -1,0 +1,128 @@
+"""Replay on the linear track by end, epoch and direction: per lap, per step, and per stationary step.
+
+The track is `sabsim/LinearTrack-v0` (Ambrose, Pfeiffer & Foster 2016). A lap is one run from one end to the other, counted
+on arrival; it belongs to the end that it leads to. All is told by `place` and `epoch` of the recorded single steps: where
+the animal is seen to be at a step, so that an arrival is seen, and its reward known, at the step after the paid one. The
+last lap of a session ends it and is never seen: sessions have one lap fewer here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sabsim.errors import RunFolderError
+
+from .agent_runs import AgentRun
+
+TRACK = "sabsim/LinearTrack-v0"
+_LENGTH = 10
+"""Places of a track whose arguments do not tell."""
+WHERE = ("left end", "right end", "running left", "running right", "pausing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Replay at one place (one of `WHERE`) in one epoch: counts, and rates that are `None` where there was no time.
+
+    `laps`: arrivals at this end from the other one; while running, runs begun in this direction and brought to their end.
+    `stationary`: steps at which the place is the same as at the step before or after; `stationary_replays` are theirs.
+    """
+
+    where: str
+    epoch: int
+    laps: int
+    steps: int
+    stationary: int
+    replays: int
+    stationary_replays: int
+
+    @property
+    def per_lap(self) -> float | None:
+        """Replays per lap."""
+        return self.replays / self.laps if self.laps else None
+
+    @property
+    def per_step(self) -> float | None:
+        """Replays per step spent here."""
+        return self.replays / self.steps if self.steps else None
+
+    @property
+    def per_stationary_step(self) -> float | None:
+        """Replays triggered at stationary steps, per such step."""
+        return self.stationary_replays / self.stationary if self.stationary else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """Of each recorded step, `(n,)`: index into `WHERE`, whether stationary, and on arrival the lap's end, else -1."""
+
+    where: NDArray[np.int64]
+    stationary: NDArray[np.bool_]
+    arrival: NDArray[np.int64]
+
+
+def read_track(run: AgentRun) -> Track:
+    """Ends, directions, pauses and arrivals from the places of the recorded steps.
+
+    Raises RunFolderError: if the run is not one of the linear track, or has no recorded steps.
+    """
+    if run.env != TRACK:
+        raise RunFolderError(f"'{run.run.path}': {run.env} has no laps; they are those of {TRACK}")
+    run.need_steps()
+    place, last = run.steps["place"], _last_place(run)
+    # Steps of one episode are consecutive rows.
+    same = (np.diff(run.steps["stream"]) == 0) & (np.diff(run.steps["episode"]) == 0)
+    moved = np.where(same, np.diff(place), np.nan)
+    came, goes = np.append(np.nan, moved), np.append(moved, np.nan)
+    where = np.full(len(place), WHERE.index("pausing"))
+    where[came < 0], where[came > 0] = WHERE.index("running left"), WHERE.index("running right")
+    where[place == 0], where[place == last] = 0, 1
+    stationary = (came == 0) | (goes == 0)
+    return Track(where=where, stationary=stationary, arrival=_arrivals(run.steps, where))
+
+
+def laps(run: AgentRun) -> list[Cell]:
+    """One `Cell` for each place of `WHERE` in each epoch.
+
+    Raises RunFolderError: as `read_track`.
+    """
+    track, steps = read_track(run), run.steps
+    cells = []
+    for epoch in np.unique(steps["epoch"][np.isfinite(steps["epoch"])]).astype(int).tolist():
+        inside = steps["epoch"] == epoch
+        arrived = [int((inside & (track.arrival == end)).sum()) for end in (0, 1)]
+        for index, where in enumerate(WHERE):
+            here = inside & (track.where == index)
+            still = here & track.stationary
+            cells.append(
+                Cell(
+                    where=where,
+                    epoch=epoch,
+                    laps=sum(arrived) if where == "pausing" else arrived[index % 2],
+                    steps=int(here.sum()),
+                    stationary=int(still.sum()),
+                    replays=int(steps["replays"][here].sum()),
+                    stationary_replays=int(steps["replays"][still].sum()),
+                )
+            )
+    return cells
+
+
+def _last_place(run: AgentRun) -> int:
+    told: Any = run.run.config["env_args"].get("length", _LENGTH)
+    return int(told) - 1
+
+
+def _arrivals(steps: dict[str, NDArray[Any]], where: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The end at which a step arrives from the other one, else -1. An episode begins at an end, which is no arrival."""
+    arrival = np.full(len(where), -1)
+    at_end = np.flatnonzero(where < 2)
+    before, after = at_end[:-1], at_end[1:]
+    same = (steps["stream"][before] == steps["stream"][after]) & (steps["episode"][before] == steps["episode"][after])
+    new = after[same & (where[before] != where[after])]
+    arrival[new] = where[new]
+    return arrival
