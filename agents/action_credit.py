@@ -20,7 +20,6 @@ from torch import Tensor
 
 from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
-from sabsim.replay import Segments
 
 from .actor_critic import Array
 
@@ -102,8 +101,7 @@ class ActionCredit:
         self._waiting: list[Sent] = []
         self._square, self._sent = 0.0, 0
         self._random = np.random.default_rng(how.seed)
-        rows = learner.streams * how.segments
-        self._rows = Segments(learner._parameters, rows=rows, k_trunc=k)
+        self._rows = learner.segments(learner.streams * how.segments)
         learner.more = self._reconsider
 
     # While an episode goes on
@@ -177,7 +175,7 @@ class ActionCredit:
         room = self._rows.xh.shape[1]
         sent = Sent(*(torch.cat(parts)[:room] for parts in zip(*self._waiting, strict=True)))
         self._waiting.clear()
-        p, k, n = self.learner._parameters, self._rows.k_trunc, self.learner.network.hidden
+        p, k, n = self._rows.parameters, self._rows.k_trunc, self.learner.network.hidden
         d = p.network.d_in
         summary = torch.cat([sent.segment[:, 1:, d:], sent.summary.unsqueeze(1)], 1).transpose(0, 1)
         h_hat = self._rows.run(sent.segment, sent.c, sent.length)

@@ -28,11 +28,20 @@ _RMS_FOLLOW = 0.01
 _RMS_LEAST = 1e-3
 
 
+class Outputs(Protocol):
+    """``d_out``: numbers that a learner puts out, logits and value first."""
+
+    @property
+    def d_out(self) -> int: ...
+
+
 class Learner(Protocol):
     """What an agent asks of a learner: the calls of ``sabsim.StreamingLearner``, which rivals offer too."""
 
     streams: int
 
+    @property
+    def network(self) -> Outputs: ...
     @property
     def read(self) -> ReadEvents | None: ...
     def reset(self, done: Tensor) -> None: ...
@@ -122,8 +131,6 @@ class Agent:
     ) -> None:
         self.arena, self.learner, self.how, self.steps = arena, learner, how, window
         self.action_credit = action_credit
-        # Outputs of the learner beyond logits and value: the baseline of action credit.
-        self._surplus = 0 if action_credit is None else 1
         self._random, self._learning, self._greedy = np.random.default_rng(seed), learning, greedy
         self._see = Normaliser(arena.size) if how.normalise else None
         self._scale = RewardScale(arena.streams, how.gamma) if how.scale_reward else None
@@ -131,6 +138,8 @@ class Agent:
         shape = (window, arena.streams)
         self._seen = np.zeros((*shape, arena.size), dtype=np.float32)
         self._output = np.zeros((*shape, arena.actions + 1), dtype=np.float32)
+        # Beyond logits and value there is action credit's baseline, which learns from what is sent alone.
+        self._unused = np.zeros((*shape, learner.network.d_out - arena.actions - 1), dtype=np.float32)
 
     def evaluator(self, arena: Arena, *, seed: int, greedy: bool = False) -> Agent:
         """An agent for ``arena``, an arena of its own, with what was learned so far, a fresh memory, and the scale of
@@ -142,7 +151,6 @@ class Agent:
             other._see.restore(self._see.state())
         if self._scale is not None and other._scale is not None:
             other._scale.follow(self._scale)
-        other._surplus = self._surplus
         return other
 
     def window(self, observe: Callable[[int], None] | None = None) -> Played:
@@ -227,8 +235,8 @@ class Agent:
             value_weight=self.how.value,
             entropy_weight=self.how.entropy,
         )
-        if self._surplus:  # the baseline learns from what is sent alone
-            signal = np.concatenate([signal, np.zeros_like(signal[..., : self._surplus])], 2)
+        if self._unused.size:
+            signal = np.concatenate([signal, self._unused], 2)
         loss = torch.from_numpy(np.abs(found.td_error).astype(np.float32))
         return self.learner.learn_block(torch.from_numpy(signal), loss)
 

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 from sabsim.errors import ConfigError, RunFolderError
+from sabsim.runs.choices import require_at_least
 from sabsim.runs.config import FORMAT, read_group, require_kind
 
 from .options import AgentLearnerOptions, AgentOptimizerOptions, AgentRunOptions, SignalOptions
@@ -68,12 +69,8 @@ class AgentConfig:
             "record_every": 1,
             "threads": 1,
         }
-        for name, bound in least.items():
-            if getattr(self.run, name) < bound:
-                raise ConfigError(f"{name} = {getattr(self.run, name)}: must be at least {bound}")
-        for name in ("window", "k_top", "k_att", "slots", "hidden"):
-            if getattr(self.learner, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self.learner, name)}: must be at least 1")
+        require_at_least(self.run, least)
+        require_at_least(self.learner, dict.fromkeys(("window", "k_top", "k_att", "slots", "hidden"), 1))
         if self.run.record_streams > self.run.streams:
             raise ConfigError(f"record_streams = {self.run.record_streams}: must be at most streams = {self.run.streams}")
         if self.learner.action_credit not in ("none", "recall", "random"):

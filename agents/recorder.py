@@ -8,9 +8,8 @@ not.
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from sabsim.replay import ReplayEvents
 from sabsim.runs.database import Row, RunDatabase
-from sabsim.runs.recorder import REMINDING_THRESHOLD
+from sabsim.runs.recorder import REMINDING_THRESHOLD, Followed
 
 from .agent import Agent, Played
 from .episodes import Ended
@@ -30,25 +29,6 @@ _MANY = 1_000
 """Rows that wait for the database at most."""
 _SITUATION = ("position", "epoch", "phase")
 """What infos tell of where the agent is, if they do."""
-
-
-@dataclass
-class Followed:
-    """Where a recorded stream stands. ``starts``: first steps of its last episodes, the current one last."""
-
-    episode: int = -1
-    starts: list[int] = field(default_factory=list)
-
-    def begin(self, step: int, reach: int) -> None:
-        """The next episode begins at ``step``; starts that no later event can need are forgotten."""
-        self.episode += 1
-        self.starts.append(step)
-        while len(self.starts) > 1 and self.starts[1] < step - reach:
-            del self.starts[0]
-
-    def episode_at(self, step: int) -> int:
-        """The episode that ``step`` belongs to."""
-        return self.episode - len(self.starts) + bisect_right(self.starts, step)
 
 
 class AgentRecorder:
@@ -95,9 +75,10 @@ class AgentRecorder:
         if self._recorded:
             for stream, followed in enumerate(self._followed):
                 self._follow(played, stream, followed, ended, observed)
+            lately = self._lately(played)
             if played.events is not None:
-                self._take_replays(played, played.events)
-            self._before = self._lately(played)
+                self._take_replays(played.events, lately, self._start + len(played.reward))
+            self._before = lately
             if sum(map(len, self._waiting.values())) > _MANY:
                 self.flush()
         self._start += len(played.reward)
@@ -205,13 +186,13 @@ class AgentRecorder:
         reward, td_error = (np.concatenate([old, new])[-most:] for old, new in zip(self._before, now, strict=True))
         return reward, td_error
 
-    def _take_replays(self, played: Played, events: ReplayEvents) -> None:
+    def _take_replays(self, events: ReplayEvents, lately: tuple[Array, Array], now: int) -> None:
+        """``lately``: rewards and TD errors of the steps up to ``now``."""
         credit = events.credit.numpy()[: self._recorded]
         streams, places = np.nonzero(events.valid.numpy()[: self._recorded] & (credit > 0))
         names = ("step", "source_step", "lag", "weight", "credit", "replayed_steps")
         columns = [getattr(events, name).numpy()[streams, places].tolist() for name in names]
-        lately = self._lately(played)
-        first = self._start + len(played.reward) - len(lately[0])
+        first = now - len(lately[0])
         for stream, step, *figures, length in zip(streams.tolist(), *columns, strict=True):
             episode = self._followed[stream].episode_at(step)
             reward, td_error = (float(column[step - first, stream]) for column in lately)

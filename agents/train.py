@@ -11,7 +11,8 @@ import torch
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs.checkpoint import Checkpoint, load_checkpoint
 from sabsim.runs.database import RunDatabase
-from sabsim.runs.folder import RunFolder, read_json
+from sabsim.runs.folder import RunFolder
+from sabsim.runs.lifecycle import finished, go_on, start
 from sabsim.runs.progress import Display
 
 from .build import AgentParts, build_agent
@@ -64,7 +65,7 @@ def train_agent(
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
-        return _start(folder, parts, display)
+        return start(folder, lambda database: _loop(folder, parts, database, display), tables=AGENT_TABLES)
 
 
 def read_agent_config(folder: RunFolder) -> AgentConfig:
@@ -96,53 +97,39 @@ def load_agent(folder: RunFolder) -> tuple[AgentParts, Checkpoint]:
     return parts, checkpoint
 
 
-def _start(folder: RunFolder, parts: AgentParts, display: Display) -> dict[str, Any]:
-    """From the beginning. The first checkpoint comes before the first row."""
-    database = RunDatabase(folder.database, AGENT_TABLES)
-    try:
-        if any(database.counts().values()):
-            raise RunFolderError(
-                f"'{folder.checkpoint}': the checkpoint is missing, run.sqlite has rows; put back a copy of "
-                "it, or start again with another --out"
-            )
-        loop = _loop(folder, parts, database, display)
-        loop.save()
-        return loop.run()
-    finally:
-        database.close()
-
-
 def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> dict[str, Any]:
-    """From the last checkpoint; rows recorded after it are dropped, since the run records them again."""
+    """From the last checkpoint, or from the beginning if there is none yet."""
     stored = read_agent_config(folder)
     wanted = _same_run(stored, config, folder)
     checkpoint = load_checkpoint(folder) if folder.checkpoint.exists() else None
     done = checkpoint.numbers["env_steps"] if checkpoint else 0
-    if checkpoint is not None and folder.summary.exists():
-        if checkpoint.numbers["reached"]:
-            display.note(f"'{folder.path}' is finished: it reached stop_at = {stored.run.stop_at} at {done} steps")
-            return read_json(folder.summary)
-        if done >= wanted.run.steps == stored.run.steps:
-            display.note(f"'{folder.path}' is finished at {done} steps; a larger --steps goes on")
-            return read_json(folder.summary)
-    if wanted.run.steps < min(done, stored.run.steps):
-        raise ConfigError(f"steps = {wanted.run.steps}: '{folder.path}' has {done} steps already")
+    summary = finished(
+        folder,
+        checkpoint,
+        display,
+        done=done,
+        wanted=wanted.run.steps,
+        stored=stored.run.steps,
+        what=("steps", "steps"),
+        goal=stored.run.stop_at,
+    )
+    if summary is not None:
+        return summary
     parts = build_agent(wanted)
     if wanted != stored:
         folder.write_config(wanted)
     folder.summary.unlink(missing_ok=True)
     if checkpoint is None:
-        return _start(folder, parts, display)
-    database = RunDatabase(folder.database, AGENT_TABLES)
-    try:
+        return start(folder, lambda database: _loop(folder, parts, database, display), tables=AGENT_TABLES)
+
+    def restored(database: RunDatabase) -> AgentLoop:
         loop = _loop(folder, parts, database, display)
-        _restore_learner(checkpoint, parts, folder)
-        database.trim(checkpoint.numbers["rows"])
         loop.restore(checkpoint.numbers)
         display.note(f"'{folder.path}' goes on from {done} steps")
-        return loop.run()
-    finally:
-        database.close()
+        return loop
+
+    _restore_learner(checkpoint, parts, folder)
+    return go_on(folder, checkpoint, restored, tables=AGENT_TABLES)
 
 
 def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder) -> AgentConfig:

@@ -23,7 +23,7 @@ from .macrostate import Macrostate
 from .network import Network, Parameters
 from .offering import offer_block
 from .optim import Optimizer
-from .replay import Replay, ReplayEvents
+from .replay import Replay, ReplayEvents, Segments
 from .retention import All, Retention
 from .sparsify import SPARSIFIERS
 from .usual import UsualInput
@@ -385,6 +385,10 @@ class StreamingLearner:
     def _draw_noise(self) -> None:
         if self._exploration is not None:
             self._exploration.draw(self.generator)
+
+    def segments(self, rows: int) -> Segments:
+        """Room to run up to ``rows`` segments of microstates again and walk them back, into this learner's gradient."""
+        return Segments(self._parameters, rows=rows, k_trunc=self.credit.k_trunc)
 
     def check(self) -> None:
         """Raises NonFiniteError if a value met so far was NaN or infinite, ConfigError if ``all`` had to refuse a state."""

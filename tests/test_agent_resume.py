@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +37,7 @@ from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import Display, RunFolder, checkpoint, load_checkpoint, read_rows
 from sabsim.runs.folder import read_json
 
+KilledAt = Callable[[Any, str, int], AbstractContextManager[None]]
 COMPARED = ("events", "steps", "episodes", "metrics")
 SMALL = AgentConfig(
     env="sabsim/TMaze-v0",
@@ -57,10 +60,6 @@ def quick_final_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "FINAL_EPISODES", 4)
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it and tidy up."""
-
-
 class Notes(Display):
     """Keeps what the user is told."""
 
@@ -69,18 +68,6 @@ class Notes(Display):
 
     def note(self, text: str) -> None:
         self.said.append(text)
-
-
-def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int) -> None:
-    """Let the call number `calls` of a function die before it does anything."""
-    original, count = getattr(owner, name), iter(range(1, 1_000_000))
-
-    def dying(*arguments: Any, **options: Any) -> Any:
-        if next(count) == calls:
-            raise Killed
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(owner, name, dying)
 
 
 def assert_equal_runs(one: Path, other: Path, *, replays: bool = True) -> None:
@@ -121,7 +108,7 @@ def test_several_kills_change_nothing(
     learner: dict[str, Any],
     signal: dict[str, Any],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    killed_at: KilledAt,
 ) -> None:
     config = replace(
         SMALL,
@@ -132,16 +119,14 @@ def test_several_kills_change_nothing(
     )
     train_agent(config, out=tmp_path / "whole")
     for windows in (3, 19, 12):
-        with monkeypatch.context() as patch:
-            kill_after(patch, loop.AgentLoop, "_advance", windows)
-            with pytest.raises(Killed):
-                train_agent(config, out=tmp_path / "killed", resume=True)
+        with killed_at(loop.AgentLoop, "_advance", windows):
+            train_agent(config, out=tmp_path / "killed", resume=True)
     train_agent(None, out=tmp_path / "killed", resume=True)
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed", replays=config.learner.credit == "sab")
 
 
 @pytest.mark.parametrize("optimizer", ["obgd", "adam"])
-def test_an_agent_with_traces_goes_on(optimizer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_with_traces_goes_on(optimizer: str, tmp_path: Path, killed_at: KilledAt) -> None:
     config = replace(
         SMALL,
         learner=replace(SMALL.learner, window=1, k_trunc=4),
@@ -150,10 +135,8 @@ def test_an_agent_with_traces_goes_on(optimizer: str, tmp_path: Path, monkeypatc
         run=replace(SMALL.run, streams=1, steps=300, eval_every=100, record_streams=1),
     )
     train_agent(config, out=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        kill_after(patch, loop.AgentLoop, "_advance", 170)
-        with pytest.raises(Killed):
-            train_agent(config, out=tmp_path / "killed")
+    with killed_at(loop.AgentLoop, "_advance", 170):
+        train_agent(config, out=tmp_path / "killed")
     train_agent(None, out=tmp_path / "killed", resume=True)
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
@@ -169,13 +152,11 @@ def test_an_agent_with_traces_goes_on(optimizer: str, tmp_path: Path, monkeypatc
     ],
 )
 def test_a_kill_between_any_two_files_changes_nothing(
-    owner: Any, name: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, calls: int, tmp_path: Path, killed_at: KilledAt
 ) -> None:
     train_agent(SMALL, out=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        kill_after(patch, owner, name, calls)
-        with pytest.raises(Killed):
-            train_agent(SMALL, out=tmp_path / "killed")
+    with killed_at(owner, name, calls):
+        train_agent(SMALL, out=tmp_path / "killed")
     train_agent(SMALL, out=tmp_path / "killed", resume=True)
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
@@ -241,15 +222,11 @@ def test_resume_refuses_other_options(tmp_path: Path) -> None:
         train_agent(SMALL, out=tmp_path)
 
 
-def test_an_environment_that_cannot_be_saved_goes_on_with_new_episodes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_that_cannot_be_saved_goes_on_with_new_episodes(tmp_path: Path, killed_at: KilledAt) -> None:
     notes = Notes()
     config = replace(SMALL, env="CartPole-v1")
-    with monkeypatch.context() as patch:
-        kill_after(patch, loop.AgentLoop, "_advance", 30)
-        with pytest.raises(Killed):
-            train_agent(config, out=tmp_path, display=notes)
+    with killed_at(loop.AgentLoop, "_advance", 30):
+        train_agent(config, out=tmp_path, display=notes)
     assert [text for text in notes.said if "cannot be saved" in text] == [
         "CartPoleEnv cannot be saved: it has no get_state; resumed, this run would go on with new episodes"
     ]

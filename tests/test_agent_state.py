@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -162,6 +163,7 @@ class Fixed:
 
     streams = 1
     read = None
+    network = SimpleNamespace(d_out=3)
 
     def __init__(self) -> None:
         self.loss: list[Tensor] = []

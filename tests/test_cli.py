@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,15 +34,6 @@ def finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     assert main(["run", "copying", "--T", "5", *QUICK, "--out", str(tmp_path / "run")]) == 0
     capsys.readouterr()
     return tmp_path / "run"
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a mistake gets."""
-    assert main(arguments) == 2
-    shown = capsys.readouterr()
-    assert shown.err.count("\n") == 1, shown.err
-    assert shown.err.startswith("sabsim: ")
-    return shown.err.removeprefix("sabsim: ").rstrip("\n")
 
 
 # Help
@@ -117,36 +109,36 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
 def test_a_mistake_is_one_line(
     arguments: str,
     words: str,
-    capsys: pytest.CaptureFixture[str],
+    mistake: Callable[..., str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert words in mistake(capsys, *arguments.split())
+    assert words in mistake(*arguments.split())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_foreign_run_folder_is_one_line(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_foreign_run_folder_is_one_line(finished: Path, mistake: Callable[..., str]) -> None:
     out = ["--out", str(finished)]
-    assert "holds a run; give another --out, or --resume" in mistake(capsys, "run", "copying", *out)
-    said = mistake(capsys, "run", "adding", "--resume", *out)
+    assert "holds a run; give another --out, or --resume" in mistake("run", "copying", *out)
+    said = mistake("run", "adding", "--resume", *out)
     assert said == f"'{finished}': holds a run of task 'copying', not 'adding'; give another --out"
-    said = mistake(capsys, "run", "copying", "--resume", "--hidden", "16", *out)
+    said = mistake("run", "copying", "--resume", "--hidden", "16", *out)
     assert said == f"hidden = 16: the run in '{finished}' has 8; leave it out, or give another --out"
     data = json.loads((finished / "config.json").read_text())
     (finished / "config.json").write_text(json.dumps(data | {"format": 99}))
     for command in (["run", "copying", "--resume", *out], ["evaluate", str(finished)]):
-        assert "run-folder format 99, but this sabsim reads format 3; use the version" in mistake(capsys, *command)
+        assert "run-folder format 99, but this sabsim reads format 3; use the version" in mistake(*command)
     (finished / "config.json").write_text("{")
-    assert "cannot be read" in mistake(capsys, "evaluate", str(finished))
+    assert "cannot be read" in mistake("evaluate", str(finished))
 
 
-def test_a_truncated_checkpoint_is_one_line(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_checkpoint_is_one_line(finished: Path, mistake: Callable[..., str]) -> None:
     path = finished / "checkpoint.safetensors"
     os.truncate(path, path.stat().st_size // 2)
     out = ["--out", str(finished)]
-    assert "damaged" in mistake(capsys, "evaluate", str(finished))
-    assert "damaged" in mistake(capsys, "run", "copying", "--resume", "--budget", "99", *out)
+    assert "damaged" in mistake("evaluate", str(finished))
+    assert "damaged" in mistake("run", "copying", "--resume", "--budget", "99", *out)
 
 
 # Running
@@ -238,8 +230,8 @@ def test_evaluate_gives_what_the_run_measured(finished: Path, capsys: pytest.Cap
     ("arguments", "words"),
     [("--T 0", "T must be an integer >= 1"), ("--sequences 0", "sequences = 0: must be at least 1")],
 )
-def test_evaluate_mistakes(arguments: str, words: str, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert words in mistake(capsys, "evaluate", str(finished), *arguments.split())
+def test_evaluate_mistakes(arguments: str, words: str, finished: Path, mistake: Callable[..., str]) -> None:
+    assert words in mistake("evaluate", str(finished), *arguments.split())
 
 
 @pytest.mark.parametrize("credit", [name for name in CREDIT_RULES if name != "sab"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,15 +42,6 @@ def finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     assert main(["agent", *QUICK, "--out", str(tmp_path / "run")]) == 0
     capsys.readouterr()
     return tmp_path / "run"
-
-
-def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a mistake gets."""
-    assert main(arguments) == 2
-    shown = capsys.readouterr()
-    assert shown.err.count("\n") == 1, shown.err
-    assert shown.err.startswith("sabsim: ")
-    return shown.err.removeprefix("sabsim: ").rstrip("\n")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["sabsim/TMaze-v0", "--help"]])
@@ -96,10 +88,10 @@ def test_help_explains_every_option(
     ],
 )
 def test_a_mistake_is_one_line(
-    arguments: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: str, words: str, mistake: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert words in mistake(capsys, *arguments.split())
+    assert words in mistake(*arguments.split())
     assert not list(tmp_path.iterdir())
 
 
@@ -115,24 +107,26 @@ def test_a_module_that_registers_is_imported(tmp_path: Path, capsys: pytest.Capt
     assert "200 steps trained" in capsys.readouterr().out
 
 
-def test_resume_keeps_the_options_of_the_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_keeps_the_options_of_the_run(
+    finished: Path, capsys: pytest.CaptureFixture[str], mistake: Callable[..., str]
+) -> None:
     again = ["agent", "sabsim/MemoryChain-v0", "--out", str(finished), "--resume"]
     assert main(again) == 0
     assert "is finished at 200 steps" in capsys.readouterr().out
     assert main([*again, "--steps", "300"]) == 0
     assert read_agent_config(RunFolder(finished)).learner.hidden == 8
     assert read_json(finished / "summary.json")["steps"] == 300
-    assert "hidden = 9: the run in" in mistake(capsys, *again, "--hidden", "9")
+    assert "hidden = 9: the run in" in mistake(*again, "--hidden", "9")
     other = ("agent", "sabsim/TMaze-v0", "--env-args", "memory_length=6", "--out", str(finished), "--resume")
-    assert "holds a run of env 'sabsim/MemoryChain-v0', not 'sabsim/TMaze-v0'" in mistake(capsys, *other)
+    assert "holds a run of env 'sabsim/MemoryChain-v0', not 'sabsim/TMaze-v0'" in mistake(*other)
 
 
-def test_each_kind_of_folder_has_its_command(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = mistake(capsys, "run", "copying", "--out", str(finished), "--resume")
+def test_each_kind_of_folder_has_its_command(finished: Path, tmp_path: Path, mistake: Callable[..., str]) -> None:
+    words = mistake("run", "copying", "--out", str(finished), "--resume")
     assert words.endswith("holds a run of kind 'agent', not 'task'; it belongs to 'sabsim agent'")
     options = "--hidden 8 --slots 8 --streams 4 --budget 4 --eval-every 4 --eval-sequences 8 --device cpu --quiet"
     assert main(["run", "copying", "--T", "5", *options.split(), "--out", str(tmp_path / "task")]) == 0
-    words = mistake(capsys, "agent", *QUICK, "--out", str(tmp_path / "task"), "--resume")
+    words = mistake("agent", *QUICK, "--out", str(tmp_path / "task"), "--resume")
     assert words.endswith("holds a run of kind 'task', not 'agent'; it belongs to 'sabsim run'")
 
 
@@ -200,11 +194,11 @@ def test_evaluate_gives_what_the_run_measured(finished: Path, capsys: pytest.Cap
     assert {key: shown[key] for key in summary} == summary
 
 
-def test_evaluate_mistakes(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "episodes = 0: must be at least 1" in mistake(capsys, "evaluate", str(finished), "--episodes", "0")
-    assert "unknown option --T" in mistake(capsys, "evaluate", str(finished), "--T", "3")
+def test_evaluate_mistakes(finished: Path, mistake: Callable[..., str]) -> None:
+    assert "episodes = 0: must be at least 1" in mistake("evaluate", str(finished), "--episodes", "0")
+    assert "unknown option --T" in mistake("evaluate", str(finished), "--T", "3")
     (finished / "checkpoint.safetensors").write_bytes(b"short")
-    assert "the checkpoint is missing or damaged" in mistake(capsys, "evaluate", str(finished))
+    assert "the checkpoint is missing or damaged" in mistake("evaluate", str(finished))
 
 
 def test_intervals() -> None:

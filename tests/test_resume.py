@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from sabsim.runs.folder import read_json
 from sabsim.runs.summary import TIMED
 from sabsim.tasks import Copying
 
+KilledAt = Callable[[Any, str, int], AbstractContextManager[None]]
 COMPARED = ("events", "steps", "episodes", "metrics")
 SMALL = RunConfig(
     task=Copying(T=5),
@@ -53,10 +56,6 @@ SMALL = RunConfig(
 def quick_final_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compared here does not need 1,000 sequences."""
     monkeypatch.setattr(loop, "FINAL_SEQUENCES", 16)
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it and tidy up."""
 
 
 def assert_equal_runs(one: Path, other: Path) -> None:
@@ -85,18 +84,6 @@ def variant(learner: dict[str, Any], run: dict[str, Any]) -> RunConfig:
     return replace(SMALL, learner=replace(SMALL.learner, **learner), run=replace(SMALL.run, **run))
 
 
-def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: int) -> None:
-    """Let the call number `calls` of a function die before it does anything."""
-    original, count = getattr(owner, name), iter(range(1, 1_000_000))
-
-    def dying(*arguments: Any, **options: Any) -> Any:
-        if next(count) == calls:
-            raise Killed
-        return original(*arguments, **options)
-
-    monkeypatch.setattr(owner, name, dying)
-
-
 @pytest.mark.parametrize(
     ("learner", "run"),
     [
@@ -108,17 +95,15 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, calls: in
     ],
 )
 def test_several_kills_change_nothing(
-    learner: dict[str, Any], run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    learner: dict[str, Any], run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: KilledAt
 ) -> None:
     config = variant(learner, run)
     if config.learner.credit == "tbptt":
         monkeypatch.setattr(sys.modules[__name__], "COMPARED", COMPARED[1:])
     train(config, out=tmp_path / "whole")
     for blocks in (3, 9, 7):
-        with monkeypatch.context() as patch:
-            kill_after(patch, loop.Loop, "_advance", blocks)
-            with pytest.raises(Killed):
-                train(config, out=tmp_path / "killed", resume=True)
+        with killed_at(loop.Loop, "_advance", blocks):
+            train(config, out=tmp_path / "killed", resume=True)
     train(None, out=tmp_path / "killed", resume=True)
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
@@ -135,14 +120,12 @@ def test_several_kills_change_nothing(
     ],
 )
 def test_a_kill_between_any_two_files_changes_nothing(
-    owner: Any, name: str, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, calls: int, tmp_path: Path, killed_at: KilledAt
 ) -> None:
     config = variant({}, {"budget": 80})
     train(config, out=tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        kill_after(patch, owner, name, calls)
-        with pytest.raises(Killed):
-            train(config, out=tmp_path / "killed")
+    with killed_at(owner, name, calls):
+        train(config, out=tmp_path / "killed")
     train(config, out=tmp_path / "killed", resume=True)
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 

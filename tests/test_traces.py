@@ -1,6 +1,7 @@
 """Eligibility traces and bounded steps: the agent against textbook actor-critic(lambda), the bound, its saving."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -55,7 +56,7 @@ class Linear:
     read, streams = None, 1
 
     def __init__(self, d_in: int, d_out: int) -> None:
-        self.shape = (d_out, d_in)
+        self.shape, self.network = (d_out, d_in), SimpleNamespace(d_out=d_out)
         self.flat = 0.3 * torch.randn(d_out * d_in, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
         self.grad = torch.zeros_like(self.flat)
         self.optimizer: Optimizer = SGD(lr=0.0)

@@ -15,10 +15,9 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.cli.parse import parse
-from sabsim.errors import ConfigError, RunFolderError, StorageError
+from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import RunConfig, RunFolder, build_learner, held_out, load_checkpoint
 from sabsim.runs.checkpoint import Checkpoint
-from sabsim.runs.folder import storage_error, write_json
 from sabsim.runs.machine import git_revision, sabsim_version, utc_now
 from sabsim.runs.progress import duration, number
 
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     results = []
     for variant in variants:
         result = _play(variant, checkpoint, options, console)
-        _store(folder, variant, result)
+        folder.write_evaluation(_name(variant), result)
         results.append(result)
     if options.json:
         console.print_json(data=results)
@@ -147,17 +146,6 @@ def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, c
 def _name(config: RunConfig) -> str:
     """What tells this evaluation from others of the run: T200, or the task's options if it has other ones."""
     return "-".join(f"{name}{value}" for name, value in asdict(config.task).items()) or config.task.name
-
-
-def _store(folder: RunFolder, config: RunConfig, result: dict[str, Any]) -> None:
-    path = folder.evaluations / f"{_name(config)}.json"
-    try:
-        folder.evaluations.mkdir(exist_ok=True)
-        write_json(path, result)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def _table(folder: RunFolder, results: list[dict[str, Any]]) -> Table:

@@ -16,9 +16,8 @@ from tyro.conf import Positional, arg
 from sabsim.agents import evaluate, load_agent
 from sabsim.agents.summary import figures
 from sabsim.cli.parse import parse
-from sabsim.errors import ConfigError, StorageError
+from sabsim.errors import ConfigError
 from sabsim.runs import RunFolder
-from sabsim.runs.folder import storage_error, write_json
 from sabsim.runs.machine import git_revision, sabsim_version, utc_now
 from sabsim.runs.progress import duration, number
 
@@ -59,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     folder = RunFolder(Path(options.run))
     console = Console(highlight=False)
     result = _play(folder, options, console)
-    _store(folder, options, result)
+    policy = "greedy" if options.greedy else "sampled"
+    folder.write_evaluation(f"{policy}-seed{result['seed']}-{options.episodes}", result)
     if options.json:
         console.print_json(data=result)
     else:
@@ -101,18 +101,6 @@ def _play(folder: RunFolder, options: EvaluateAgentOptions, console: Console) ->
         "git": git_revision(),
         "date": utc_now(),
     }
-
-
-def _store(folder: RunFolder, options: EvaluateAgentOptions, result: dict[str, Any]) -> None:
-    policy = "greedy" if options.greedy else "sampled"
-    path = folder.evaluations / f"{policy}-seed{result['seed']}-{options.episodes}.json"
-    try:
-        folder.evaluations.mkdir(exist_ok=True)
-        write_json(path, result)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage_error(path, error) from error
 
 
 def _table(folder: RunFolder, result: dict[str, Any]) -> Table:

@@ -18,7 +18,7 @@ from sabsim.network import Network, ReadoutName, StoresName
 from sabsim.optim import OPTIMIZERS, Optimizer, Schedule
 from sabsim.presets import PRESETS
 from sabsim.retention import RETENTIONS, Retention
-from sabsim.runs.choices import choose
+from sabsim.runs.choices import choose, require_at_least
 from sabsim.runs.config import RunConfig
 from sabsim.runs.options import OptimizerOptions
 from sabsim.salience import SALIENCES
@@ -202,12 +202,8 @@ def _check(config: RunConfig) -> None:
         "record_every": 1,
         "threads": 1,
     }
-    for name, bound in least.items():
-        if getattr(run, name) < bound:
-            raise ConfigError(f"{name} = {getattr(run, name)}: must be at least {bound}")
-    for name in ("k_top", "k_trunc", "k_att", "slots"):
-        if getattr(learner, name) < 1:
-            raise ConfigError(f"{name} = {getattr(learner, name)}: must be at least 1")
+    require_at_least(run, least)
+    require_at_least(learner, dict.fromkeys(("k_top", "k_trunc", "k_att", "slots"), 1))
     if learner.slots is not None and learner.slots < learner.k_top:
         raise ConfigError(
             f"slots = {learner.slots}: must be at least k_top = {learner.k_top}, the number recalled per step"

@@ -1,8 +1,8 @@
-"""Names out of a list: the one-line error that says what is allowed and what was probably meant."""
+"""Names out of a list and numbers of a least size: the one-line error that says what is allowed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from sabsim.errors import ConfigError
@@ -18,6 +18,13 @@ def choose(what: str, value: str, allowed: Iterable[str]) -> str:
     if value in names:
         return value
     raise ConfigError(f"{what} = {value!r}: must be one of {', '.join(names)}{suggestion(value, names)}")
+
+
+def require_at_least(options: object, least: Mapping[str, int]) -> None:
+    """Raises ConfigError: if one of the numbers in `options`, by attribute, is less than `least` says."""
+    for name, bound in least.items():
+        if getattr(options, name) < bound:
+            raise ConfigError(f"{name} = {getattr(options, name)}: must be at least {bound}")
 
 
 def suggestion(value: str, names: Iterable[str]) -> str:

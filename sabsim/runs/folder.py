@@ -112,6 +112,19 @@ class RunFolder:
             raise RunFolderError(f"'{self.path}': no run folder (config.json is missing); 'sabsim run' makes one")
         return read_json(self.config)
 
+    def write_evaluation(self, name: str, result: dict[str, Any]) -> None:
+        """Write `evaluations/NAME.json`.
+
+        Raises:
+            StorageError: the disk refuses
+        """
+        path = self.evaluations / f"{name}.json"
+        try:
+            self.evaluations.mkdir(exist_ok=True)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        write_json(path, result)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Make the folder if need be and keep a second writer out; the lock goes with the process.

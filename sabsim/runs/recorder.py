@@ -26,28 +26,37 @@ REMINDING_THRESHOLD = 0.05
 
 
 @dataclass
-class Sequence:
-    """Where a recorded stream stands. `starts`: first steps of its last sequences, the current one last."""
+class Followed:
+    """Where a recorded stream stands. `starts`: first steps of its last episodes, the current one last."""
 
     episode: int = -1
-    open: bool = False
     starts: list[int] = field(default_factory=list)
-    loss: float = 0.0
-    metric: float = 0.0
-    count: float = 0.0
 
     def begin(self, step: int, reach: int) -> None:
-        """The next sequence begins at `step`; starts that no later event can need are forgotten."""
+        """The next episode begins at `step`; starts that no later event can need are forgotten."""
         self.episode += 1
-        self.open = True
-        self.loss = self.metric = self.count = 0.0
         self.starts.append(step)
         while len(self.starts) > 1 and self.starts[1] < step - reach:
             del self.starts[0]
 
     def episode_at(self, step: int) -> int:
-        """The sequence that `step` belongs to."""
+        """The episode that `step` belongs to."""
         return self.episode - len(self.starts) + bisect_right(self.starts, step)
+
+
+@dataclass
+class Sequence(Followed):
+    """A recorded stream of a task, whose episodes are sequences, with the sums over the current one."""
+
+    open: bool = False
+    loss: float = 0.0
+    metric: float = 0.0
+    count: float = 0.0
+
+    def begin(self, step: int, reach: int) -> None:
+        super().begin(step, reach)
+        self.open = True
+        self.loss = self.metric = self.count = 0.0
 
 
 @dataclass

@@ -13,7 +13,8 @@ from sabsim.runs.build import DTYPES, Parts, build
 from sabsim.runs.checkpoint import Checkpoint, load_checkpoint
 from sabsim.runs.config import RunConfig
 from sabsim.runs.database import RunDatabase
-from sabsim.runs.folder import RunFolder, read_json
+from sabsim.runs.folder import RunFolder
+from sabsim.runs.lifecycle import finished, go_on, start
 from sabsim.runs.loop import Loop
 from sabsim.runs.progress import Display
 from sabsim.runs.recorder import make_recorder
@@ -50,57 +51,42 @@ def train(
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
-        return _start(folder, parts, display)
-
-
-def _start(folder: RunFolder, parts: Parts, display: Display) -> dict[str, Any]:
-    """From the beginning. The first checkpoint comes before the first row."""
-    database = RunDatabase(folder.database)
-    try:
-        if any(database.counts().values()):
-            raise RunFolderError(
-                f"'{folder.checkpoint}': the checkpoint is missing, run.sqlite has rows; put back a copy of "
-                "it, or start again with another --out"
-            )
-        loop = _loop(folder, parts, database, display)
-        loop.save()
-        return loop.run()
-    finally:
-        database.close()
+        return start(folder, lambda database: _loop(folder, parts, database, display))
 
 
 def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> dict[str, Any]:
-    """From the last checkpoint; rows recorded after it are dropped, since the run records them again."""
+    """From the last checkpoint, or from the beginning if there is none yet."""
     stored = folder.read_config()
     wanted = _same_run(stored, config, folder)
     checkpoint = load_checkpoint(folder) if folder.checkpoint.exists() else None
     done = checkpoint.numbers["sequences"] if checkpoint else 0
-    if checkpoint is not None and folder.summary.exists():
-        if checkpoint.numbers["reached"]:
-            goal = f"it reached stop_at = {stored.run.stop_at} at {done} sequences"
-            display.note(f"'{folder.path}' is finished: {goal}")
-            return read_json(folder.summary)
-        if done >= wanted.run.budget == stored.run.budget:
-            display.note(f"'{folder.path}' is finished at {done} sequences; a larger --budget goes on")
-            return read_json(folder.summary)
-    if wanted.run.budget < min(done, stored.run.budget):
-        raise ConfigError(f"budget = {wanted.run.budget}: '{folder.path}' has {done} sequences already")
+    summary = finished(
+        folder,
+        checkpoint,
+        display,
+        done=done,
+        wanted=wanted.run.budget,
+        stored=stored.run.budget,
+        what=("budget", "sequences"),
+        goal=stored.run.stop_at,
+    )
+    if summary is not None:
+        return summary
     parts = build(wanted)
     if wanted != stored:
         folder.write_config(wanted)
     folder.summary.unlink(missing_ok=True)
     if checkpoint is None:
-        return _start(folder, parts, display)
-    database = RunDatabase(folder.database)
-    try:
+        return start(folder, lambda database: _loop(folder, parts, database, display))
+
+    def restored(database: RunDatabase) -> Loop:
         loop = _loop(folder, parts, database, display)
-        _restore(checkpoint, parts, folder)
-        database.trim(checkpoint.numbers["rows"])
         loop.load_state_dict(checkpoint.numbers)
         display.note(f"'{folder.path}' goes on from {done} sequences")
-        return loop.run()
-    finally:
-        database.close()
+        return loop
+
+    _restore(checkpoint, parts, folder)
+    return go_on(folder, checkpoint, restored)
 
 
 def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) -> RunConfig:

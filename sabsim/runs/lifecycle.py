@@ -1,0 +1,94 @@
+"""How any kind of run begins, goes on after a kill, or is found finished: what tasks' and agents' runs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from sabsim.errors import ConfigError, RunFolderError
+from sabsim.runs.checkpoint import Checkpoint
+from sabsim.runs.database import TABLES, RunDatabase
+from sabsim.runs.folder import RunFolder, read_json
+from sabsim.runs.progress import Display
+
+Tables = Mapping[str, Mapping[str, str]]
+
+
+class Runs(Protocol):
+    """A loop that runs to its end."""
+
+    def save(self) -> None:
+        """Commit the rows and replace the checkpoint."""
+
+    def run(self) -> dict[str, Any]:
+        """To the end; returns what `summary.json` holds."""
+
+
+@contextmanager
+def _opened(folder: RunFolder, tables: Tables) -> Iterator[RunDatabase]:
+    database = RunDatabase(folder.database, tables)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def start(folder: RunFolder, loop_of: Callable[[RunDatabase], Runs], *, tables: Tables = TABLES) -> dict[str, Any]:
+    """Run from the beginning. The first checkpoint comes before the first row.
+
+    Raises:
+        RunFolderError: there are rows, but no checkpoint that they could belong to
+    """
+    with _opened(folder, tables) as database:
+        if any(database.counts().values()):
+            raise RunFolderError(
+                f"'{folder.checkpoint}': the checkpoint is missing, run.sqlite has rows; put back a copy of "
+                "it, or start again with another --out"
+            )
+        loop = loop_of(database)
+        loop.save()
+        return loop.run()
+
+
+def go_on(
+    folder: RunFolder, checkpoint: Checkpoint, loop_of: Callable[[RunDatabase], Runs], *, tables: Tables = TABLES
+) -> dict[str, Any]:
+    """Run from the last checkpoint, which `loop_of` restores; rows recorded after it are dropped and recorded again."""
+    with _opened(folder, tables) as database:
+        database.trim(checkpoint.numbers["rows"])
+        return loop_of(database).run()
+
+
+def finished(
+    folder: RunFolder,
+    checkpoint: Checkpoint | None,
+    display: Display,
+    *,
+    done: int,
+    wanted: int,
+    stored: int,
+    what: tuple[str, str],
+    goal: float | None,
+) -> dict[str, Any] | None:
+    """The summary of a run of which nothing is left to do, told to the user; None if something is.
+
+    Arguments:
+        done, wanted, stored: how much is trained, was asked for now, and was asked for when the run was begun
+        what: the option that says so, and its unit
+        goal: `stop_at` of the run
+
+    Raises:
+        ConfigError: less is wanted than is done
+    """
+    option, unit = what
+    if checkpoint is not None and folder.summary.exists():
+        if checkpoint.numbers["reached"]:
+            display.note(f"'{folder.path}' is finished: it reached stop_at = {goal} at {done} {unit}")
+            return read_json(folder.summary)
+        if done >= wanted == stored:
+            display.note(f"'{folder.path}' is finished at {done} {unit}; a larger --{option} goes on")
+            return read_json(folder.summary)
+    if wanted < min(done, stored):
+        raise ConfigError(f"{option} = {wanted}: '{folder.path}' has {done} {unit} already")
+    return None
