@@ -63,11 +63,6 @@ def rivals(longest: int) -> dict[str, str]:
     }
 
 
-def _some(methods: Mapping[str, str]) -> dict[str, str]:
-    """Those that learned anything of the longest chain, and the control."""
-    return {name: methods[name] for name in ("SAB", "no replay", "TBPTT", "RTU")}
-
-
 def sending() -> dict[str, str]:
     """Action credit and what it is to be compared with."""
     return {
@@ -99,7 +94,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     **{
         f"chain{length}": Experiment(
-            f"{chain(length, 400_000)} {_CUE} --stop-at 0.98", _some(rivals(length)), f"MemoryChain, {length} steps", 0.5
+            f"{chain(length, 1_000_000)} {_CUE} --stop-at 0.98", rivals(length), f"MemoryChain, {length} steps", 0.5
         )
         for length in (2, 4, 8, 16, 32, 64, 128)
     },
