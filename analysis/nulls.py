@@ -2,7 +2,7 @@
 
 A replay at position `room` of an episode (so many steps lie before it) reaches `lag` steps back, 1 <= lag <= room. Each
 null keeps a part of that and draws the rest. All randomness comes from the generator given; arrays are integers `(n,)`,
-one entry per replay.
+one entry per replay, where not said otherwise.
 """
 
 from __future__ import annotations
@@ -69,6 +69,50 @@ def uniform_share(room: ArrayLike, edges: ArrayLike) -> NDArray[np.float64]:
     return share
 
 
+def random_walk(source: ArrayLike, room: ArrayLike, draws: int, rng: np.random.Generator) -> Iterator[Ints]:
+    """Sources that wander: as near to the one before as replay's own are, in no direction; yields `draws` times `(n, k)`.
+
+    `source` `(n, k)`: positions replayed at the k consecutive triggers of n events, 0 <= source < `room` `(n, k)`. A walk
+    begins where the event does, and goes on by jumps as large as random ones of all events, left or right with equal
+    chances; at the ends of what an event can reach it is turned back. A walk is smooth and often goes one way by chance, so
+    shuffles that break its smoothness (`time_swap`, `column_rotation`) take it for a sequence.
+
+    Raises:
+        ConfigError: no events, or a source outside its room
+    """
+    sources, rooms = np.asarray(source, dtype=np.int64), np.asarray(room, dtype=np.int64)
+    if sources.ndim != 2 or sources.shape != rooms.shape or not sources.size:
+        raise ConfigError(f"source, room: shapes {sources.shape} and {rooms.shape}; must be the same (n, k), with events")
+    if ((sources < 0) | (sources >= rooms)).any():
+        raise ConfigError("source: outside 0 .. room - 1")
+    jumps = np.abs(np.diff(sources, axis=1)).ravel()
+    for _ in range(draws):
+        walk = sources.copy()
+        for at in range(1, sources.shape[1]):
+            size = jumps[rng.integers(len(jumps), size=len(walk))] * rng.choice([-1, 1], size=len(walk))
+            walk[:, at] = _turned_back(walk[:, at - 1] + size, rooms[:, at])
+        yield walk
+
+
+def time_swap(matrix: ArrayLike, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """The times of one event `(positions, times)` in random order; one of the field's shuffles, too weak to be relied on.
+
+    It destroys smoothness along with order, so a random walk passes it far too often (docs/calibration.md).
+    """
+    given = np.asarray(matrix, dtype=np.float64)
+    for _ in range(draws):
+        yield given[:, rng.permutation(given.shape[1])]
+
+
+def column_rotation(matrix: ArrayLike, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """Each time of one event `(positions, times)` rotated along the positions by its own random shift; as weak as `time_swap`."""
+    given = np.asarray(matrix, dtype=np.float64)
+    positions, times = given.shape
+    for _ in range(draws):
+        rows = (np.arange(positions)[:, None] - rng.integers(positions, size=times)) % positions
+        yield given[rows, np.arange(times)]
+
+
 def permuted_labels(labels: ArrayLike, strata: ArrayLike, draws: int, rng: np.random.Generator) -> Iterator[Bools]:
     """Labels (rewarded or not) permuted among comparable events, those of one stratum; yields `draws` times bool `(n,)`.
 
@@ -84,6 +128,13 @@ def permuted_labels(labels: ArrayLike, strata: ArrayLike, draws: int, rng: np.ra
         # Sorted by stratum, and within it by a random number: a shuffle of each without a loop over them.
         permuted[order] = given[np.lexsort((rng.random(len(given)), parts))]
         yield permuted
+
+
+def _turned_back(position: Ints, room: Ints) -> Ints:
+    """Positions reflected at the ends of 0 .. room - 1, as often as needed."""
+    period = np.maximum(2 * (room - 1), 1)
+    folded = np.abs(position) % period
+    return np.where(room > 1, np.minimum(folded, period - folded), 0)
 
 
 def _checked(lag: ArrayLike, room: ArrayLike) -> tuple[Ints, Ints]:
