@@ -77,6 +77,7 @@ def _sab(config: AgentConfig, sizes: Sizes, replays: int) -> StreamingLearner:
         replays=replays,
         explore=options.explore,
         negligible=options.negligible,
+        replay_threshold=options.replay_threshold,
     )
     return _streaming(config, sizes, rule)
 

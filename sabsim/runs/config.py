@@ -16,7 +16,7 @@ from sabsim.runs.choices import choose
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.tasks import TASKS, Task
 
-FORMAT = 3
+FORMAT = 4
 """Version of the run folder. Another number means that files or their meaning have changed."""
 
 KIND = "task"
