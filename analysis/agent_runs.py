@@ -21,8 +21,9 @@ _EPISODES = ("stream", "episode", "first_step", "last_step", "return", "length",
 class AgentRun(Recorded):
     """An agent's run.
 
-    `steps` has also `action`, `reward`, `value`, `td_error`, `epoch` (NaN where not told) and `phase` (text, empty where not
-    told); `replays` has `reward` and `td_error` of the trigger; `episodes` has `return` and `success` (NaN where not told).
+    `steps` has also `action`, `reward`, `value`, `td_error`, `epoch` (NaN where not told) and `phase` (text, empty where
+    not told); `replays` has `reward` and `td_error` of the trigger; `episodes` has `return` and `success` (NaN where not
+    told).
     """
 
     signals: ClassVar[tuple[str, ...]] = ("td_error", "reward")

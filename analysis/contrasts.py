@@ -36,7 +36,7 @@ class Comparable:
     strata: Ints
 
     def matched(self, values: ArrayLike) -> tuple[float, float]:
-        """Sum of `values` `(n,)` over the labelled events, and what it would be if each had its stratum's mean of others."""
+        """Sum of `values` `(n,)` over labelled events, and the same if each had the mean of its stratum's others."""
         found = np.asarray(values, dtype=np.float64)[self.use]
         labelled, others = (
             np.bincount(self.strata[chosen], minlength=self.strata.max(initial=-1) + 1)
@@ -62,7 +62,7 @@ def comparable(labels: ArrayLike, strata: ArrayLike) -> Comparable:
 
 
 def strata_of(run: Recorded, step: Ints, position: Ints, row: Ints) -> Ints:
-    """What events must share to be comparable: `(n, 4)`, for the learner's step, position in the episode and row in `steps`.
+    """What events must share to be comparable, `(n, 4)`; given their step, position in the episode and row in `steps`.
 
     The part of training (one of `BLOCKS`), the place in the window of updates, the position in the episode (where episodes
     differ in length, its power of two) and the place that the environment tells (-1 where it tells none, or row is -1).

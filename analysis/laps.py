@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sabsim.errors import RunFolderError
 
 from .agent_runs import AgentRun
+from .recorded import keys
 
 TRACK = "sabsim/LinearTrack-v0"
 _LENGTH = 10
@@ -29,7 +30,8 @@ class Cell:
     """Replay at one place (one of `WHERE`) in one epoch: counts, and rates that are `None` where there was no time.
 
     `laps`: arrivals at this end from the other one; while running, runs begun in this direction and brought to their end.
-    `stationary`: steps at which the place is the same as at the step before or after; `stationary_replays` are theirs.
+    `stationary`: steps at which the place is the same as at the step before or after; `stationary_replays` and
+    `stationary_remindings` are theirs. A reminding is a forward event, a step that reads a past one.
     """
 
     where: str
@@ -39,6 +41,8 @@ class Cell:
     stationary: int
     replays: int
     stationary_replays: int
+    remindings: int
+    stationary_remindings: int
 
     @property
     def per_lap(self) -> float | None:
@@ -55,14 +59,29 @@ class Cell:
         """Replays triggered at stationary steps, per such step."""
         return self.stationary_replays / self.stationary if self.stationary else None
 
+    @property
+    def remindings_per_lap(self) -> float | None:
+        """Remindings per lap."""
+        return self.remindings / self.laps if self.laps else None
+
+    @property
+    def remindings_per_stationary_step(self) -> float | None:
+        """Remindings of stationary steps, per such step."""
+        return self.stationary_remindings / self.stationary if self.stationary else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """Of each recorded step, `(n,)`: index into `WHERE`, whether stationary, and on arrival the lap's end, else -1."""
+    """Of each recorded step, `(n,)`: index into `WHERE`, whether stationary, and on arrival the lap's end, else -1.
+
+    `changed` `(n,)`: the end whose reward changes in the second epoch of the step's session, told by the rewards recorded
+    there; -1 if they do not tell.
+    """
 
     where: NDArray[np.int64]
     stationary: NDArray[np.bool_]
     arrival: NDArray[np.int64]
+    changed: NDArray[np.int64]
 
 
 def read_track(run: AgentRun) -> Track:
@@ -82,7 +101,8 @@ def read_track(run: AgentRun) -> Track:
     where[came < 0], where[came > 0] = WHERE.index("running left"), WHERE.index("running right")
     where[place == 0], where[place == last] = 0, 1
     stationary = (came == 0) | (goes == 0)
-    return Track(where=where, stationary=stationary, arrival=_arrivals(run.steps, where))
+    arrival = _arrivals(run.steps, where)
+    return Track(where=where, stationary=stationary, arrival=arrival, changed=_changed_end(run.steps, arrival))
 
 
 def laps(run: AgentRun) -> list[Cell]:
@@ -90,26 +110,77 @@ def laps(run: AgentRun) -> list[Cell]:
 
     Raises RunFolderError: as `read_track`.
     """
-    track, steps = read_track(run), run.steps
-    cells = []
-    for epoch in np.unique(steps["epoch"][np.isfinite(steps["epoch"])]).astype(int).tolist():
-        inside = steps["epoch"] == epoch
-        arrived = [int((inside & (track.arrival == end)).sum()) for end in (0, 1)]
-        for index, where in enumerate(WHERE):
-            here = inside & (track.where == index)
-            still = here & track.stationary
-            cells.append(
-                Cell(
-                    where=where,
-                    epoch=epoch,
-                    laps=sum(arrived) if where == "pausing" else arrived[index % 2],
-                    steps=int(here.sum()),
-                    stationary=int(still.sum()),
-                    replays=int(steps["replays"][here].sum()),
-                    stationary_replays=int(steps["replays"][still].sum()),
-                )
-            )
-    return cells
+    track = read_track(run)
+    everywhere = np.ones(len(track.where), dtype=bool)
+    return [_cell(run, track, index, epoch, everywhere) for epoch in _epochs(run) for index in range(len(WHERE))]
+
+
+def conditions(run: AgentRun) -> list[tuple[str, Cell]]:
+    """Cells of the two ends by what happens to their reward: "changed" (in the second epoch) or "other"; and epoch.
+
+    Sessions whose rewards do not tell which end changed are left out; `where` is the end, and an end is changed in some
+    sessions and the other one in others.
+
+    Raises RunFolderError: as `read_track`, or if no session tells.
+    """
+    track = read_track(run)
+    if not (track.changed >= 0).any():
+        raise RunFolderError(f"'{run.run.path}': no recorded session tells an end whose reward changes")
+    found = []
+    for epoch in _epochs(run):
+        for end in (0, 1):
+            for name, which in (("changed", end), ("other", 1 - end)):
+                found.append((name, _cell(run, track, end, epoch, track.changed == which)))
+    return found
+
+
+def _epochs(run: AgentRun) -> list[int]:
+    epoch = run.steps["epoch"]
+    return np.unique(epoch[np.isfinite(epoch)]).astype(int).tolist()
+
+
+def _cell(run: AgentRun, track: Track, index: int, epoch: int, among: NDArray[np.bool_]) -> Cell:
+    """Counts at one place of `WHERE` in one epoch, of the steps `among`."""
+    steps = run.steps
+    inside = among & (steps["epoch"] == epoch)
+    here = inside & (track.where == index)
+    still = here & track.stationary
+    arrived = [int((inside & (track.arrival == end)).sum()) for end in (0, 1)]
+    return Cell(
+        where=WHERE[index],
+        epoch=epoch,
+        laps=sum(arrived) if WHERE[index] == "pausing" else arrived[index % 2],
+        steps=int(here.sum()),
+        stationary=int(still.sum()),
+        replays=int(steps["replays"][here].sum()),
+        stationary_replays=int(steps["replays"][still].sum()),
+        remindings=int(steps["remindings"][here].sum()),
+        stationary_remindings=int(steps["remindings"][still].sum()),
+    )
+
+
+def _changed_end(steps: dict[str, NDArray[Any]], arrival: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each step the end whose pay per arrival differs most between its session's first two epochs, or -1."""
+    # The step before an arrival is seen is the one that is paid for it.
+    paid = np.append(0.0, steps["reward"][:-1])
+    changed = np.full(len(arrival), -1)
+    session = np.unique(keys(steps["stream"], steps["episode"]), return_inverse=True)[1].reshape(-1)
+    for number in range(session.max(initial=-1) + 1):
+        rows = np.flatnonzero((session == number) & (arrival >= 0))
+        pay = np.array(
+            [
+                [_mean(paid[rows[(arrival[rows] == end) & (steps["epoch"][rows] == epoch)]]) for epoch in (0, 1)]
+                for end in (0, 1)
+            ]
+        )
+        change = np.abs(pay[:, 1] - pay[:, 0])
+        if np.isfinite(change).all() and change[0] != change[1]:
+            changed[session == number] = int(change.argmax())
+    return changed
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else np.nan
 
 
 def _last_place(run: AgentRun) -> int:

@@ -105,7 +105,7 @@ def time_swap(matrix: ArrayLike, draws: int, rng: np.random.Generator) -> Iterat
 
 
 def column_rotation(matrix: ArrayLike, draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
-    """Each time of one event `(positions, times)` rotated along the positions by its own random shift; as weak as `time_swap`."""
+    """Each time of one event `(positions, times)` rotated along positions by a shift of its own; as weak as `time_swap`."""
     given = np.asarray(matrix, dtype=np.float64)
     positions, times = given.shape
     for _ in range(draws):

@@ -1,8 +1,8 @@
 """Replay around reward (or around the steps that a task scores), against comparable steps that were not paid.
 
-The histogram by itself shows the clock: updates come every window, and the first steps of an episode trigger nothing. So the
-rate around paid steps is set against that around unpaid steps of the same part of training, position in the episode, place
-in the window and, where told, place in the environment (`contrasts.strata_of`).
+The histogram by itself shows the clock: updates come every window, and the first steps of an episode trigger nothing. So
+the rate around paid steps is set against that around unpaid steps of the same part of training, position in the episode,
+place in the window and, where told, place in the environment (`contrasts.strata_of`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """Of `marks` paid steps that have comparable unpaid ones: triggers per step around them, and around the comparable ones.
+    """Of `marks` paid steps with comparable unpaid ones: triggers per step around them, and around the comparable ones.
 
-    `rate`, `expected` `(offsets,)`, NaN where there are no steps. `near`: logarithm of the ratio of the two, at most a window
-    before or after; 0 if replay does not care whether a step was paid. `None` if nothing was replayed around either.
+    `rate`, `expected` `(offsets,)`, NaN where there are no steps. `near`: logarithm of the ratio of the two, at most a
+    window before or after; 0 if replay does not care whether a step was paid. `None` if nothing was replayed around
+    either. `counts`: what it is made of: triggers and steps near paid steps, and the same expected of comparable ones.
     """
 
     marks: int
     rate: Floats
     expected: Floats
     near: LogRatio | None
+    counts: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +94,15 @@ def _matched(run: Recorded, at: Ints, near: NDArray[np.bool_]) -> Matched | None
     triggered = np.where(present, steps["replays"][at], 0)
     count, expected_count = _sums(pairs, triggered)
     exposure, expected_exposure = _sums(pairs, present)
-    ratio = _log_ratio(*(part[near].sum() for part in (count, exposure, expected_count, expected_exposure)))
+    here, there, other, elsewhere = (
+        float(part[near].sum()) for part in (count, exposure, expected_count, expected_exposure)
+    )
     return Matched(
         marks=int(pairs.labels.sum()),
         rate=_ratio(count, exposure),
         expected=_ratio(expected_count, expected_exposure),
-        near=ratio,
+        near=_log_ratio(here, there, other, elsewhere),
+        counts=(here, there, other, elsewhere),
     )
 
 

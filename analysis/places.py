@@ -45,13 +45,14 @@ class Experience:
     """How the place replayed ranks among all places visited before in the episode, the mean over `n` replays.
 
     `visits`, `recency`: 0 the place with the fewest steps spent there, or seen longest ago; 1 the one with most, or seen
-    last; 0.5 if places are drawn uniformly. `*_matched`: the same of lag-matched sources.
+    last; 0.5 if places are drawn uniformly. `*_matched`: the same of lag-matched sources. `visits` is `None` if no place
+    was visited more often than another.
     """
 
     n: int
-    visits: float
+    visits: float | None
     recency: float
-    visits_matched: float
+    visits_matched: float | None
     recency_matched: float
 
 
@@ -95,11 +96,12 @@ def experience(run: Recorded, *, seed: int = 0) -> Experience:
     if not ranks:
         raise RunFolderError(f"'{run.run.path}': no trigger has two places behind it")
     visits, recency = np.array(ranks).transpose(1, 0, 2)
+    differ = bool((visits != 0.5).any())
     return Experience(
         n=len(ranks),
-        visits=float(visits[:, 0].mean()),
+        visits=float(visits[:, 0].mean()) if differ else None,
         recency=float(recency[:, 0].mean()),
-        visits_matched=float(visits[:, 1:].mean()),
+        visits_matched=float(visits[:, 1:].mean()) if differ else None,
         recency_matched=float(recency[:, 1:].mean()),
     )
 

@@ -21,7 +21,7 @@ Table = dict[str, NDArray[Any]]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-_INTEGERS = {"step", "stream", "episode", "position", "action", "source_step", "lag", "replayed_steps"}
+_INTEGERS = {"step", "stream", "episode", "position", "action", "source_step", "lag", "replayed_steps", "update_step"}
 _INTEGERS |= {"first_step", "last_step", "length", "causal_step", "scored"}
 _EVENTS = ("step", "stream", "episode", "source_step", "lag", "weight")
 
@@ -32,12 +32,13 @@ class Recorded:
 
     Attributes:
         run: the folder
-        steps: single steps, by stream and then time: `step`, `stream`, `episode`, `position` (from 0 in the episode); `place`
-            (NaN where not told or not a number); `causal_step` (position, -1 where not told); `replays` and `remindings`,
-            how many the step has triggered, and `credit`, the sum over its replays; further columns by kind
+        steps: single steps, by stream and then time: `step`, `stream`, `episode`, `position` (from 0 in the episode);
+            `place` (NaN where not told or not a number); `causal_step` (position, -1 where not told); `replays` and
+            `remindings`, how many the step has triggered, and `credit`, the sum over its replays; further columns by kind
         replays: one row per replay event: `step`, `stream`, `episode`, `source_step`, `lag`, `weight`, `credit`,
-            `replayed_steps`; `position` of the trigger in its episode, and `row`, that of the trigger in `steps` (-1 where
-            its single steps are not recorded); the learning signal at the trigger, by kind
+            `replayed_steps`, `update_step` (when the replay took place); `position` of the trigger in its episode, and
+            `row`, that of the trigger in `steps` (-1 where its single steps are not recorded); the learning signal at the
+            trigger, by kind
         remindings: the same of forward events, without `credit`, `replayed_steps` and signal; of recorded steps only
         episodes: those that have ended: `stream`, `episode`, `first_step`, `last_step`, `length`; further columns by kind
         left_out: replays whose episode's beginning is not recorded (the run was stopped in it), or that reach beyond it
@@ -85,7 +86,7 @@ class Recorded:
         raise NotImplementedError
 
     def labels(self) -> tuple[Bools, Bools]:
-        """Of each replay: whether its trigger had the outcome that is compared with the other one, and whether that is known.
+        """Of each replay: whether its trigger had the outcome that is set against the other, and whether that is known.
 
         Both `(replays,)`. Of agents: a reward above 0. Of tasks: a wrong answer.
         """
@@ -105,7 +106,8 @@ class Recorded:
         """Raises RunFolderError: if the learning signal came at no recorded step."""
         self.need_steps()
         if not self.marks().any():
-            raise RunFolderError(f"'{self.run.path}': none of the {len(self.steps['step']):,} recorded steps was {self.marked}")
+            count = len(self.steps["step"])
+            raise RunFolderError(f"'{self.run.path}': none of the {count:,} recorded steps was {self.marked}")
 
     def need_places(self) -> None:
         """Raises RunFolderError: if no recorded step tells a place."""
@@ -135,7 +137,10 @@ def read_table(run: Run, table: str, columns: tuple[str, ...], rest: str) -> Tab
     """
     names = ", ".join(f'"{name}"' for name in columns)
     rows = run.rows(f"SELECT {names} FROM {table} {rest}")
-    return {name: _column([row[place] for row in rows], name) for place, name in enumerate(columns)}
+    try:
+        return {name: _column([row[place] for row in rows], name) for place, name in enumerate(columns)}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RunFolderError(f"'{run.path / 'run.sqlite'}': table {table} is damaged ({error})") from error
 
 
 def read_events(run: Run, steps: Table, episodes: Table, signals: tuple[str, ...]) -> tuple[Table, Table, int]:
@@ -146,7 +151,7 @@ def read_events(run: Run, steps: Table, episodes: Table, signals: tuple[str, ...
     Raises:
         RunFolderError: the database cannot be read
     """
-    wanted = (*_EVENTS, "credit", "replayed_steps", *signals)
+    wanted = (*_EVENTS, "credit", "replayed_steps", "update_step", *signals)
     replays, left_out = _joined(read_table(run, "events", wanted, _of("replay")), steps, episodes)
     remindings, _ = _joined(read_table(run, "events", _EVENTS, _of("reminding")), steps, episodes)
     remindings = _chosen(remindings, remindings["row"] >= 0)

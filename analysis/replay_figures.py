@@ -10,10 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from sabsim.errors import RunFolderError
 
-from .measures import CausalFraction, Lags, PeriReward
+from .causal import CausalFraction
+from .measures import Lags
+from .peri_reward import PeriReward
 from .replay_summary import RunSummary
 from .statistics import mean_interval
 from .style import BLUE, FAINT, INK, VERMILION, styled
@@ -54,26 +57,33 @@ def lag_distribution(summaries: Sequence[RunSummary], *, title: str) -> Figure:
 
 
 def peri_reward_histogram(summaries: Sequence[RunSummary], *, title: str) -> Figure:
-    """Replays triggered per step around steps that were paid.
+    """Replays triggered per step around paid steps (of a task: scored ones), and around comparable steps that were not.
 
     Raises:
-        RunFolderError: no run has both replays and recorded rewards
+        RunFolderError: no run has both replays and recorded paid steps
     """
     found = [summary.peri_reward for summary in summaries if summary.peri_reward]
     if not found:
-        raise RunFolderError("peri-reward histogram: no run has both replays and recorded rewards")
-    offset, rate = found[0].offset, np.stack([item.rate for item in found])
+        raise RunFolderError("peri-reward histogram: no run has both replays and recorded paid steps")
+    marked = summaries[0].run.marked
+    matched = [item.matched for item in found if item.matched]
+    rate = np.stack([item.rate for item in matched or found])
     shown = np.isfinite(rate).any(axis=0)
-    offset, rate = offset[shown], rate[:, shown]
+    offset, rate = found[0].offset[shown], rate[:, shown]
     with styled():
         figure, axes = _panel(title)
-        axes.bar(offset, np.nanmean(rate, axis=0), color=BLUE, alpha=0.35, width=0.9, label=_mean_of(found, "triggers"))
+        name = f"around {marked} steps" if matched else f"around {marked} steps; none is comparable"
+        axes.bar(offset, _mean(rate), color=BLUE, alpha=0.35, width=0.9, label=_mean_of(found, name))
         _dots(axes, offset, rate)
+        if matched:
+            expected = np.stack([item.expected for item in matched])[:, shown]
+            style: dict[str, Any] = {"color": INK, "linewidth": 1.4, "where": "mid"}
+            axes.step(offset, _mean(expected), label=f"around comparable steps, not {marked}", **style)
         mean = float(np.mean([item.mean for item in found]))
         axes.axhline(mean, color=FAINT, linewidth=1.2, linestyle=(0, (5, 4)), label="over all recorded steps")
         axes.axvline(0, color=VERMILION, linewidth=1, zorder=0)
         axes.annotate(
-            "paid",
+            marked,
             (0, 1),
             xycoords=("data", "axes fraction"),
             annotation_clip=False,
@@ -82,7 +92,7 @@ def peri_reward_histogram(summaries: Sequence[RunSummary], *, title: str) -> Fig
             color=VERMILION,
         )
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="steps from a paid step", ylabel="replays triggered per step", ylim=(0, None))
+        axes.set(xlabel=f"steps from a {marked} step", ylabel="replays triggered per step", ylim=(0, None))
         axes.margins(y=0.2)
         _legend(axes)
     return figure
@@ -135,6 +145,13 @@ def _panel(title: str) -> tuple[Figure, Axes]:
     if second:
         axes.annotate(second, (0, 1), xycoords="axes fraction", xytext=(0, 9), textcoords="offset points", color=FAINT)
     return figure, axes
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over seeds, `(places,)`, of those that have a value there; NaN where none has."""
+    known = np.isfinite(values)
+    total, count = np.where(known, values, 0).sum(axis=0), known.sum(axis=0)
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
 
 
 def _legend(axes: Axes) -> None:

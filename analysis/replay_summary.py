@@ -3,74 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from sabsim.errors import ConfigError, RunFolderError
 
 from . import measures
-from .agent_runs import AgentRun, keys, read_agent_run
-from .laps import TRACK, Cell, laps
-from .statistics import Interval, Outcome, benjamini_hochberg, label_permutation, mean_interval, sign_flip
+from .agent_runs import AgentRun
+from .causal import CausalFraction, causal_fraction
+from .credit_labels import credit_difference, permuted_credit
+from .laps import TRACK, Cell, conditions, laps
+from .peri_reward import PeriReward, peri_reward
+from .places import Experience, PlaceMap, experience, place_map
+from .recall import RecallMap, recall_map
+from .replay_labels import LABELS, TESTED
+from .sequences import LEVEL, Sequences, sequences
+from .statistics import Interval, Outcome, benjamini_hochberg, mean_interval, sign_flip
+from .task_runs import TaskRun, read_recorded
 
 _MeasureT = TypeVar("_MeasureT")
-
-LABELS = {
-    "replays_per_step": "replays per step",
-    "replays_per_episode": "replays per episode",
-    "median_lag": "median lag (steps)",
-    "near_reward": "ln rate near / far from reward",
-    "causal_fraction": "replays onto the causal step",
-    "causal_above_lag_matched": "... above lag-matched sources",
-    "causal_above_uniform": "... above uniform sources",
-    "credit_with_td_error": "credit and |TD error|, rho",
-    "credit_with_reward": "credit and |reward|, rho",
-}
-"""The numbers that a run gives, and what they are called."""
-TESTED = ("causal_above_lag_matched", "causal_above_uniform", "credit_with_td_error", "credit_with_reward")
-"""Those that are 0 if replay knows nothing, and so are tested across seeds.
-
-`near_reward` is not: where rewards come at fixed positions, the clock of updates and the empty memory at an episode's
-beginning make it anything."""
-_BLOCKS = 20
-"""Parts of training within which triggers are compared."""
-_MOST_DRAWS = 20_000_000
-"""Events times permutations of their labels, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """The measures of one run; `None` where there is nothing to measure, for the reason in `missing`."""
 
-    run: AgentRun
+    run: AgentRun | TaskRun
     rates: measures.Rates | None
     lags: measures.Lags | None
-    peri_reward: measures.PeriReward | None
-    causal: measures.CausalFraction | None
+    peri_reward: PeriReward | None
+    causal: CausalFraction | None
     correlations: measures.CreditCorrelations | None
+    credit_rewarded: float | None
+    sequences: Sequences | None
+    places: PlaceMap | None
+    experience: Experience | None
+    recall: RecallMap | None
     laps: list[Cell] | None
+    conditions: list[tuple[str, Cell]] | None
     missing: dict[str, str]
+
+    @property
+    def task(self) -> bool:
+        """Whether it is the run of a supervised task."""
+        return isinstance(self.run, TaskRun)
 
     def values(self) -> dict[str, float]:
         """The numbers of `LABELS` that this run has."""
-        near = self.peri_reward.near if self.peri_reward else None
-        causal, correlations = self.causal, self.correlations
-        found = {
-            "replays_per_step": self.rates.per_step if self.rates else None,
-            "replays_per_episode": self.rates.per_episode if self.rates else None,
-            "median_lag": self.lags.median if self.lags else None,
-            "near_reward": near.estimate if near else None,
-            "causal_fraction": causal.fraction if causal else None,
-            "causal_above_lag_matched": causal.fraction - causal.lag_matched.mean if causal else None,
-            "causal_above_uniform": causal.fraction - causal.uniform.mean if causal else None,
-            "credit_with_td_error": correlations.td_error if correlations else None,
-            "credit_with_reward": correlations.reward if correlations else None,
-        }
-        return {name: value for name, value in found.items() if value is not None}
+        found = _of_rates(self) | _of_reward(self) | _of_causes(self.causal) | _of_order(self)
+        return {name: found[name] for name in LABELS if found.get(name) is not None}  # type: ignore[misc]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +72,9 @@ def summarise(path: str | Path, *, draws: int = 200, seed: int = 0) -> RunSummar
     """Read a run folder and measure what there is to measure; `draws` of each null, from a generator seeded by `seed`.
 
     Raises:
-        RunFolderError: no run folder of an agent, a damaged one, or one without a recorded episode, step or replay
+        RunFolderError: no run folder, a damaged one, or one without a recorded episode, step or replay
     """
-    run = read_agent_run(path)
+    run = read_recorded(path)
     if not any(len(table["episode"]) for table in (run.steps, run.replays, run.episodes)):
         raise RunFolderError(f"'{run.run.path}': nothing is recorded (yet); train it with --record-streams 1 or more")
     missing: dict[str, str] = {}
@@ -104,14 +86,22 @@ def summarise(path: str | Path, *, draws: int = 200, seed: int = 0) -> RunSummar
             missing[name] = str(error).removeprefix(f"'{run.run.path}': ")
             return None
 
+    track = run if isinstance(run, AgentRun) and run.env == TRACK else None
+    agent = isinstance(run, AgentRun)
     return RunSummary(
         run=run,
         rates=attempt("rates", lambda: measures.rates(run)),
         lags=attempt("lags", lambda: measures.lags(run)),
-        peri_reward=attempt("peri_reward", lambda: measures.peri_reward(run)),
-        causal=attempt("causal_fraction", lambda: measures.causal_fraction(run, draws=draws, seed=seed)),
+        peri_reward=attempt("peri_reward", lambda: peri_reward(run)),
+        causal=attempt("causal_fraction", lambda: causal_fraction(run, draws=draws, seed=seed)),
         correlations=attempt("credit_correlations", lambda: measures.credit_correlations(run)),
-        laps=attempt("laps", lambda: laps(run)) if run.env == TRACK else None,
+        credit_rewarded=attempt("credit_rewarded", lambda: credit_difference(run)),
+        sequences=attempt("sequences", lambda: sequences(run, draws=draws, seed=seed)),
+        places=attempt("places", lambda: place_map(run)) if agent else None,
+        experience=attempt("experience", lambda: experience(run, seed=seed)) if agent else None,
+        recall=attempt("recall_map", lambda: recall_map(run)),
+        laps=attempt("laps", lambda: laps(track)) if track else None,
+        conditions=attempt("conditions", lambda: conditions(track)) if track else None,
         missing=missing,
     )
 
@@ -129,16 +119,21 @@ def across_seeds(summaries: Sequence[RunSummary], *, seed: int = 0) -> list[Acro
         if values:
             test = sign_flip(values, seed=seed) if name in TESTED and len(values) > 1 else None
             found.append((name, mean_interval(values, seed=seed), test))
+    return adjusted(found)
+
+
+def adjusted(found: Sequence[tuple[str, Interval, Outcome | None]]) -> list[Across]:
+    """Names, intervals and tests with the q of each test, over all tests together."""
     p = [test.p for _, _, test in found if test]
-    adjusted = iter(benjamini_hochberg(p).tolist() if p else [])
-    return [Across(name=name, interval=i, test=test, q=next(adjusted) if test else None) for name, i, test in found]
+    q = iter(benjamini_hochberg(p).tolist() if p else [])
+    return [Across(name=name, interval=i, test=test, q=next(q) if test else None) for name, i, test in found]
 
 
 def check_same(summaries: Sequence[RunSummary]) -> None:
     """Raises ConfigError: if runs differ in more than their seed, or share it; they are then no sample of anything."""
     first = summaries[0].run
     for summary in summaries[1:]:
-        for part in ("env", "env_args", "mix", "learner", "optimizer", "signal"):
+        for part in ("kind", "env", "env_args", "mix", "task", "task_options", "learner", "optimizer", "signal"):
             here, there = (run.run.config.get(part) for run in (first, summary.run))
             if here != there:
                 raise ConfigError(f"runs '{first.run.path}' and '{summary.run.run.path}' differ in {part}; only seeds may")
@@ -149,72 +144,62 @@ def check_same(summaries: Sequence[RunSummary]) -> None:
 
 
 def reward_labels(summaries: Sequence[RunSummary], *, draws: int = 2000, seed: int = 0) -> Outcome | str:
-    """Whether more credit goes back from rewarded triggers (reward > 0) than from comparable others (log10 credit).
-
-    A triggering step counts once, with the mean over its replays, which share its reward. Comparable are triggers of one
-    seed, in the same twentieth of the training recorded (rewards and credit both change as the agent learns), at the same
-    place of the linear track or else at the same position of their episode; labels are permuted among them. Returns the
-    reason instead if there is nothing to compare.
-    """
-    parts = [_triggers(summary.run) for summary in summaries]
-    seeds = np.concatenate([np.full(len(part[0]), number) for number, part in enumerate(parts)])
-    values, labels, strata = (np.concatenate(column) for column in zip(*parts, strict=True))
-    if not len(values):
-        return "no replay is recorded"
-    affordable = max(99, min(draws, _MOST_DRAWS // len(values)))
-    try:
-        return label_permutation(values, labels, seeds=seeds, strata=strata, draws=affordable, seed=seed)
-    except ConfigError as error:
-        return str(error).removeprefix("labels: ")
+    """Whether more credit goes back from rewarded triggers than from comparable others: `credit_labels.permuted_credit`."""
+    return permuted_credit([summary.run for summary in summaries], draws=draws, seed=seed)
 
 
-def _triggers(run: AgentRun) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Of each triggering step: mean log10 credit, whether it was rewarded, and its stratum, `(triggers,)`."""
-    replays = run.replays
-    use = (replays["credit"] > 0) & np.isfinite(replays["reward"])
-    if run.env == TRACK:
-        use &= replays["row"] >= 0
-    replays = {name: column[use] for name, column in replays.items()}
-    _, first, trigger = np.unique(keys(replays["stream"], replays["step"]), return_index=True, return_inverse=True)
-    credit = np.bincount(trigger, weights=np.log10(replays["credit"])) / np.bincount(trigger)
-    comparable = run.steps["place"][replays["row"][first]] if run.env == TRACK else replays["position"][first]
-    step = replays["step"][first]
-    block = _BLOCKS * step // (step.max(initial=0) + 1)
-    return credit, replays["reward"][first] > 0, _BLOCKS * comparable.astype(np.int64) + block
-
-
-def as_json(summaries: Sequence[RunSummary], across: Sequence[Across], labels: Outcome | str) -> dict[str, Any]:
-    """Everything as JSON can hold it; rates of the linear track are in the CSV tables."""
-    runs = []
-    for summary in summaries:
-        run, causal = summary.run, summary.causal
-        runs.append(
-            {
-                "run": run.name,
-                "env": run.env,
-                "seed": run.seed,
-                "finished": bool(run.run.summary),
-                "recorded": {name: len(table["stream"]) for name, table in _tables(run).items()},
-                "left_out": run.left_out,
-                "values": summary.values(),
-                "causal": asdict(causal) if causal else None,
-                "missing": summary.missing,
-            }
-        )
+def _of_rates(summary: RunSummary) -> dict[str, float | None]:
+    rates, lags = summary.rates, summary.lags
     return {
-        "runs": runs,
-        "across": {
-            item.name: {
-                "label": LABELS[item.name],
-                "interval": asdict(item.interval),
-                "test": asdict(item.test) if item.test else None,
-                "q": item.q,
-            }
-            for item in across
-        },
-        "log10_credit_rewarded_minus_others": labels if isinstance(labels, str) else asdict(labels),
+        "replays_per_step": rates.per_step if rates else None,
+        "replays_per_episode": rates.per_episode if rates else None,
+        "remindings_per_step": rates.remindings_per_step if rates else None,
+        "median_lag": lags.median if lags else None,
     }
 
 
-def _tables(run: AgentRun) -> dict[str, dict[str, Any]]:
-    return {"steps": run.steps, "replays": run.replays, "episodes": run.episodes}
+def _of_reward(summary: RunSummary) -> dict[str, float | None]:
+    around, correlations = summary.peri_reward, summary.correlations
+    near, matched = (around.near, around.matched) if around else (None, None)
+    return {
+        "near_reward": near.estimate if near else None,
+        "near_reward_matched": matched.near.estimate if matched and matched.near else None,
+        "credit_with_td_error": correlations.td_error if correlations else None,
+        "credit_with_reward": correlations.reward if correlations else None,
+        "credit_with_loss": correlations.loss if correlations else None,
+        "credit_rewarded": summary.credit_rewarded,
+    }
+
+
+def _of_causes(causal: CausalFraction | None) -> dict[str, float | None]:
+    if causal is None:
+        return {}
+    outcome, credit = causal.outcome, causal.credit
+    above = None if outcome.fraction is None or outcome.uniform is None else outcome.fraction - outcome.uniform
+    return {
+        "causal_fraction": causal.fraction,
+        "causal_above_lag_matched": causal.fraction - causal.lag_matched.mean,
+        "causal_above_uniform": causal.fraction - causal.uniform.mean,
+        "causal_credit": credit.observed,
+        "causal_credit_above_lag_matched": credit.observed - credit.lag_matched,
+        "causal_credit_above_uniform": credit.observed - credit.uniform,
+        "causal_at_outcome": outcome.fraction,
+        "causal_at_outcome_above_uniform": above,
+    }
+
+
+def _of_order(summary: RunSummary) -> dict[str, float | None]:
+    order, known = summary.sequences, summary.experience
+    found: dict[str, float | None] = {}
+    if order:
+        found |= {
+            "forward": order.forward,
+            "reverse": order.reverse,
+            "order_above_lag_matched": order.correlation - order.drift,
+            "straight_above_walk": order.beyond_walk - LEVEL,
+        }
+    if known:
+        found["recency_above_lag_matched"] = known.recency - known.recency_matched
+        if known.visits is not None and known.visits_matched is not None:
+            found["visits_above_lag_matched"] = known.visits - known.visits_matched
+    return found

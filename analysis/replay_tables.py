@@ -9,44 +9,78 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sabsim.errors import StorageError
 
-from .replay_summary import LABELS, RunSummary
+from .causal import PARTS, Null, Part
+from .compare import Difference
+from .laps import Cell
+from .replay_labels import label
+from .replay_summary import RunSummary
 
 _RUN = ("run", "seed")
-_COUNTS = ("epoch", "where", "laps", "steps", "stationary", "replays", "stationary_replays")
+_COUNTS = ("epoch", "where", "laps", "steps", "stationary", "replays", "stationary_replays", "remindings")
+_RATES = ("replays_per_lap", "replays_per_step", "replays_per_stationary_step")
+_RATES += ("remindings_per_lap", "remindings_per_stationary_step")
+_COLUMNS = {
+    "values": ("name", "label", "value"),
+    "lags": ("least_lag", "greatest_lag", "observed_share", "uniform_share"),
+    "peri_reward": ("offset", "steps", "replays_per_step", "matched_replays_per_step", "expected_replays_per_step"),
+    "causal": ("which", "sources", "replays", "fraction", "low", "high"),
+    "sequences": ("measure", "lag", "value"),
+    "place_map": ("place", "replayed_place", "replays"),
+    "recall_map": ("part", "sequences", "position", "recalled", "weight"),
+    "laps": (*_COUNTS, *_RATES),
+    "conditions": ("condition", *_COUNTS, *_RATES),
+}
+"""Of each table, the columns after `run` and `seed`."""
 
 
 def write_tables(summaries: Sequence[RunSummary], folder: Path) -> list[Path]:
-    """Write `values.csv`, `lags.csv`, `peri_reward.csv`, `causal.csv` and `laps.csv`, those that have rows; their paths.
+    """Write the tables of `_COLUMNS` that have rows, as CSV; their paths.
 
     Columns begin with `run` (the folder's name) and `seed`. A table of an earlier analysis that has no rows now is removed.
 
     Raises:
         StorageError: the disk refuses
     """
-    columns = {
-        "values": ("name", "label", "value"),
-        "lags": ("least_lag", "greatest_lag", "observed_share", "uniform_share"),
-        "peri_reward": ("offset", "steps", "replays_per_step"),
-        "causal": ("sources", "replays", "fraction", "low", "high"),
-        "laps": (*_COUNTS, "replays_per_lap", "replays_per_step", "replays_per_stationary_step"),
-    }
     written = []
-    for name, titles in columns.items():
+    for name, titles in _COLUMNS.items():
         rows = [(summary.run.name, summary.run.seed, *row) for summary in summaries for row in _ROWS[name](summary)]
-        path = folder / f"{name}.csv"
-        try:
-            if not rows:
-                path.unlink(missing_ok=True)
-                continue
-            folder.mkdir(parents=True, exist_ok=True)
-            with path.open("w", newline="") as file:
-                csv.writer(file).writerows([(*_RUN, *titles), *rows])
-        except OSError as error:
-            raise _refused(path, error) from error
-        written.append(path)
+        written += _write(folder / f"{name}.csv", (*_RUN, *titles), rows)
     return written
+
+
+def write_comparison(found: Sequence[Difference], folder: Path, *, task: bool) -> list[Path]:
+    """Write `comparison.csv`, one row per number that both sets of runs have; removed if there is none. Its path.
+
+    Raises:
+        StorageError: the disk refuses
+    """
+    titles = ("name", "label", "here", "there", "difference", "low", "high", "p", "q", "method")
+    rows = []
+    for item in found:
+        test = item.test
+        told = (item.here - item.there, None, None, None, item.q, item.reason)
+        if test:
+            told = (test.estimate, test.low, test.high, test.p, item.q, test.method)
+        rows.append((item.name, label(item.name, task=task), item.here, item.there, *told))
+    return _write(folder / "comparison.csv", titles, rows)
+
+
+def _write(path: Path, titles: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[Path]:
+    """A table, if it has rows; its path."""
+    try:
+        if not rows:
+            path.unlink(missing_ok=True)
+            return []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([titles, *rows])
+    except OSError as error:
+        raise _refused(path, error) from error
+    return [path]
 
 
 def write_stats(stats: dict[str, Any], folder: Path) -> Path:
@@ -69,7 +103,7 @@ def _refused(path: Path, error: OSError) -> StorageError:
 
 
 def _values(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
-    return [(name, LABELS[name], value) for name, value in summary.values().items()]
+    return [(name, label(name, task=summary.task), value) for name, value in summary.values().items()]
 
 
 def _lags(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
@@ -82,24 +116,88 @@ def _lags(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
 def _peri_reward(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
     found = summary.peri_reward
     if found is None:
-        return []
-    columns = zip(found.offset.tolist(), found.steps.tolist(), found.rate.tolist(), strict=True)
-    return [(offset, steps, rate if steps else None) for offset, steps, rate in columns]
+        return
+    nothing = np.full(len(found.offset), np.nan)
+    rate, expected = (found.matched.rate, found.matched.expected) if found.matched else (nothing, nothing)
+    for offset, steps, *rates in zip(found.offset.tolist(), found.steps.tolist(), found.rate, rate, expected, strict=True):
+        yield (offset, steps, *(float(rate) if np.isfinite(rate) else None for rate in rates))
 
 
 def _causal(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
     found = summary.causal
     if found is None:
+        return
+    yield ("all", "replay", found.n, found.fraction, None, None)
+    for name, null in (("lag-matched", found.lag_matched), ("uniform", found.uniform)):
+        yield ("all", name, found.n, *_null(null))
+    for name, share in asdict(found.credit).items():
+        yield ("credit", "replay" if name == "observed" else name.replace("_", "-"), found.n, share, None, None)
+    yield from _part("outcome", found.outcome)
+    for name, part in zip(PARTS, found.parts, strict=True):
+        yield from _part(name, part)
+
+
+def _null(null: Null) -> tuple[float, float, float]:
+    return null.mean, null.low, null.high
+
+
+def _part(which: str, part: Part) -> Iterable[tuple[Any, ...]]:
+    if part.n:
+        for name, fraction in (("replay", part.fraction), ("lag-matched", part.lag_matched), ("uniform", part.uniform)):
+            yield (which, name, part.n, fraction, None, None)
+
+
+def _sequences(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
+    found = summary.sequences
+    if found is None:
+        return
+    for name, value in asdict(found).items():
+        if isinstance(value, np.ndarray):
+            yield from ((name, lag, number) for lag, number in enumerate(value.tolist(), start=1))
+        else:
+            yield (name, None, value)
+
+
+def _place_map(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
+    found = summary.places
+    if found is None:
         return []
-    nulls = {"lag-matched": found.lag_matched, "uniform": found.uniform}
-    rows = [(name, found.n, null.mean, null.low, null.high) for name, null in nulls.items()]
-    return [("replay", found.n, found.fraction, None, None), *rows]
+    here, there = np.nonzero(found.count)
+    return zip(found.place[here], found.place[there], found.count[here, there].tolist(), strict=True)
+
+
+def _recall_map(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
+    found = summary.recall
+    if found is None:
+        return
+    for name, weight, sequences in zip(PARTS, found.weight, found.episodes.tolist(), strict=True):
+        position, recalled = np.nonzero(weight)
+        for here, there in zip(position.tolist(), recalled.tolist(), strict=True):
+            yield (name, sequences, here, there, round(float(weight[here, there]), 6))
+
+
+def _cell(cell: Cell) -> tuple[Any, ...]:
+    counts = (getattr(cell, name) for name in _COUNTS)
+    rates = (cell.per_lap, cell.per_step, cell.per_stationary_step)
+    return (*counts, *rates, cell.remindings_per_lap, cell.remindings_per_stationary_step)
 
 
 def _laps(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
-    for cell in summary.laps or ():
-        told = asdict(cell)
-        yield (*(told[name] for name in _COUNTS), cell.per_lap, cell.per_step, cell.per_stationary_step)
+    return [_cell(cell) for cell in summary.laps or ()]
 
 
-_ROWS = {"values": _values, "lags": _lags, "peri_reward": _peri_reward, "causal": _causal, "laps": _laps}
+def _conditions(summary: RunSummary) -> Iterable[tuple[Any, ...]]:
+    return [(name, *_cell(cell)) for name, cell in summary.conditions or ()]
+
+
+_ROWS = {
+    "values": _values,
+    "lags": _lags,
+    "peri_reward": _peri_reward,
+    "causal": _causal,
+    "sequences": _sequences,
+    "place_map": _place_map,
+    "recall_map": _recall_map,
+    "laps": _laps,
+    "conditions": _conditions,
+}

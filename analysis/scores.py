@@ -77,7 +77,7 @@ def max_jump(matrix: ArrayLike) -> Floats:
 
 
 def sequenceness(series: ArrayLike, transitions: ArrayLike, *, max_lag: int) -> tuple[Floats, Floats]:
-    """Forward and backward sequenceness at lags 1 to `max_lag`, each `(max_lag,)` (TDLM; Liu et al. 2021, eLife 10, e66917).
+    """Forward and backward sequenceness at lags 1 .. `max_lag`, `(max_lag,)` (TDLM: Liu et al. 2021, eLife 10:e66917).
 
     For each lag each state's `series` `(times, states)` is regressed on all states so long before, and the coefficients on
     the `transitions` `(states, states)` (from row to column), their transpose, the identity and a constant. Coefficients of

@@ -30,7 +30,7 @@ STATES = 10
 """Equal parts of the longest episode, the positions of P and the states of TDLM."""
 LAGS = 4
 """Lags of TDLM, in triggers."""
-_LEVEL = 0.05
+LEVEL = 0.05
 """Two-sided share of a null's correlations beyond which an event counts as ordered."""
 _APART = 2
 """Windows between two triggers at most, for them to be consecutive."""
@@ -122,25 +122,36 @@ def sequences(run: Recorded, *, draws: int = 200, seed: int = 0) -> Sequences:
     matched = np.stack([found.position - lag for lag in _matched(found, draws, rng)])
     under_lag = _correlations(matched)
     under_walk = np.stack([_correlations(walk) for walk in random_walk(found.source, found.position, draws, rng)])
-    low, high = np.quantile(under_lag, [_LEVEL / 2, 1 - _LEVEL / 2], axis=0)
-    straight = np.quantile(np.abs(under_walk), 1 - _LEVEL, axis=0)
-    matrix = matrices(found.source, int(found.position.max()) + 1)
+    above, below = (exceeded(sign * r, sign * under_lag, rng) <= LEVEL / 2 for sign in (1, -1))
+    straight = exceeded(np.abs(r), np.abs(under_walk), rng) <= LEVEL
+    longest = int(found.position.max()) + 1
+    matrix = matrices(found.source, longest)
     forwardness, backwardness = _tdlm(matrix)
-    null = np.mean([np.subtract(*_tdlm(matrices(drawn, int(found.position.max()) + 1))) for drawn in matched[:_TDLM_DRAWS]], axis=0)
+    null = np.mean([np.subtract(*_tdlm(matrices(drawn, longest))) for drawn in matched[:_TDLM_DRAWS]], axis=0)
     return Sequences(
         n=len(r),
-        forward=float((r > high).mean()),
-        reverse=float((r < low).mean()),
-        unordered=float(((r >= low) & (r <= high)).mean()),
+        forward=float(above.mean()),
+        reverse=float(below.mean()),
+        unordered=float((~above & ~below).mean()),
         correlation=float(r.mean()),
         drift=float(under_lag.mean()),
-        beyond_walk=float((np.abs(r) > straight).mean()),
+        beyond_walk=float(straight.mean()),
         line_score=float(line_fit(matrix)[0].mean()),
         max_jump=float(max_jump(matrix).mean()),
         forwardness=forwardness,
         backwardness=backwardness,
         matched_difference=null,
     )
+
+
+def exceeded(observed: Floats, null: Floats, rng: np.random.Generator) -> Floats:
+    """p of each event `(events,)`: the chance that its `null` `(draws, events)` is at least as great as `observed`.
+
+    Uniform if an event is drawn from its null: five triggers give few different values, and equal ones get a random order.
+    """
+    greater, equal = (null > observed).sum(axis=0), (null == observed).sum(axis=0)
+    p: Floats = (greater + rng.random(len(observed)) * (equal + 1)) / (len(null) + 1)
+    return p
 
 
 def matrices(source: Ints, longest: int) -> Floats:

@@ -1,11 +1,11 @@
-"""`sabsim analyze RUN...`: what an agent's replay does, run by run and over seeds; tables, numbers and figures."""
+"""`sabsim analyze RUN...`: what replay does, run by run, over seeds and beside other runs; tables, numbers and figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -13,9 +13,10 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.cli.parse import parse
-from sabsim.errors import ConfigError
+from sabsim.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
+    from sabsim.analysis.compare import Difference
     from sabsim.analysis.replay_summary import Across, RunSummary
     from sabsim.analysis.statistics import Outcome
 
@@ -28,7 +29,10 @@ class AnalyzeOptions:
     """Which runs, and where the result goes."""
 
     runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]")]] = ()
-    """Run folders of agents; several are seeds of one experiment and may differ in nothing else."""
+    """Run folders, of agents or of a task; several are seeds of one experiment and may differ in nothing else."""
+    compare: Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]", help_behavior_hint="(default: none)")] = ()
+    """Further run folders to set beside these: seeds of another method, or of a control such as an untrained agent (--lr 0)
+    or one without replay (--credit no-replay)."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: analysis/ in the run folder)")] = None
     """Where tables, stats.json and figures are written; needed with several runs."""
     draws: Annotated[int, arg(metavar="DRAWS")] = 200
@@ -48,27 +52,93 @@ def main(arguments: Sequence[str]) -> int:
         arguments,
         prog="sabsim analyze",
         description=(
-            "What an agent's replay does: how often, how far back, around reward, and whether it lands on the step that "
-            "earned the reward, beside null models. Several runs are seeds: the unit of every test is the seed."
+            "What replay does: how often, how far back, around reward, in which order, and whether it lands on the step "
+            "that earned the reward, beside null models. Several runs are seeds: the unit of every test is the seed. Runs "
+            "that cannot be read are left out and named, and the exit status is then 1."
         ),
     )
     out = _out(options)
     # Here and not above: what draws takes its time to load, and help or a mistake need none of it.
-    from sabsim.analysis.replay_summary import across_seeds, as_json, reward_labels, summarise
-    from sabsim.analysis.replay_tables import write_stats, write_tables
+    from sabsim.analysis.compare import compare
+    from sabsim.analysis.replay_json import as_json
+    from sabsim.analysis.replay_summary import across_seeds, reward_labels
+    from sabsim.analysis.replay_tables import write_comparison, write_stats, write_tables
 
     console = Console(highlight=False)
-    summaries = []
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for run in progress.track(options.runs, description="measuring"):
-            summaries.append(summarise(run, draws=options.draws, seed=options.seed))
+    summaries = _measure(console, options.runs, options)
+    others = _measure(console, options.compare, options) if options.compare else []
     across, labels = across_seeds(summaries, seed=options.seed), reward_labels(summaries, seed=options.seed)
+    differences = compare(summaries, others, seed=options.seed) if others else []
     _show(console, summaries, across)
     _say(console, summaries, labels)
-    written = [write_stats(as_json(summaries, across, labels), out), *write_tables(summaries, out)]
-    written += _draw(summaries, out)
+    further = _sensitivity(console, summaries) | _beside(console, summaries, others, differences)
+    task = summaries[0].task
+    written = [write_stats(as_json(summaries, across, labels, **further), out), *write_tables(summaries, out)]
+    written += write_comparison(differences, out, task=task) + _draw(summaries, others, out)
     console.print(f"{len(written)} files in {out}: {', '.join(path.name for path in written)}", soft_wrap=True)
-    return 0
+    return int(len(summaries) + len(others) < len(options.runs) + len(options.compare))
+
+
+def _measure(console: Console, runs: Sequence[str], options: AnalyzeOptions) -> list[RunSummary]:
+    """The measures of each run that can be read; the others are named.
+
+    Raises:
+        RunFolderError: none can be read
+    """
+    from sabsim.analysis.replay_summary import summarise
+
+    summaries, left_out = [], []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for run in progress.track(runs, description="measuring"):
+            try:
+                summaries.append(summarise(run, draws=options.draws, seed=options.seed))
+            except RunFolderError as error:
+                left_out.append(error)
+    if not summaries:
+        raise left_out[0]
+    for error in left_out:
+        console.print(f"left out: {error}", soft_wrap=True, markup=False)
+    return summaries
+
+
+def _sensitivity(console: Console, summaries: Sequence[RunSummary]) -> dict[str, Any]:
+    """The rate around reward by another method, for `stats.json`; a line of it, or why there is none."""
+    from sabsim.analysis.sensitivity import gee_near_reward
+
+    found = gee_near_reward(summaries)
+    if isinstance(found, str):
+        return {"gee_near_reward": found}
+    console.print(
+        f"sensitivity: ln rate near {summaries[0].run.marked} / near comparable steps {found.estimate:.3g} "
+        f"({_number(found.low)} .. {_number(found.high)}), p = {found.p:.3g} ({found.method})",
+        soft_wrap=True,
+    )
+    return {"gee_near_reward": asdict(found)}
+
+
+def _beside(
+    console: Console, summaries: Sequence[RunSummary], others: Sequence[RunSummary], differences: Sequence[Difference]
+) -> dict[str, Any]:
+    """Two sets of runs side by side, on the terminal and for `stats.json`."""
+    from sabsim.analysis.replay_labels import label
+
+    if not others:
+        return {}
+    names = [f"{runs[0].run.what}, {runs[0].run.credit}, {len(runs)} seeds" for runs in (summaries, others)]
+    table = _table(f"{names[0]} beside {names[1]}; p: seeds permuted between the sets")
+    for title in ("these", "those", "difference", "95 % interval", "p", "q"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for item in differences:
+        test = item.test
+        limits = f"{_number(test.low)} .. {_number(test.high)}" if test and test.low is not None else "-"
+        shown = (item.here, item.there, item.here - item.there)
+        name = label(item.name, task=summaries[0].task)
+        table.add_row(name, *map(_number, shown), limits, _number(test.p if test else None), _number(item.q))
+    console.print(table)
+    reasons = {item.reason for item in differences if item.reason}
+    for reason in sorted(reasons):
+        console.print(reason, soft_wrap=True)
+    return {"comparison": {"these": names[0], "those": names[1], "differences": [asdict(item) for item in differences]}}
 
 
 def _out(options: AnalyzeOptions) -> Path:
@@ -87,16 +157,16 @@ def _out(options: AnalyzeOptions) -> Path:
 
 def _show(console: Console, summaries: Sequence[RunSummary], across: Sequence[Across]) -> None:
     """The numbers of each seed, a few seeds side by side, and below them what the seeds say together."""
-    from sabsim.analysis.replay_summary import LABELS
+    from sabsim.analysis.replay_labels import label
 
-    run = summaries[0].run
+    run, task = summaries[0].run, summaries[0].task
     for first in range(0, len(summaries), _SIDE_BY_SIDE):
         shown = summaries[first : first + _SIDE_BY_SIDE]
-        table = _table(f"Replay of {', '.join(s.run.name for s in shown)}: {run.env}, {run.credit}")
+        table = _table(f"Replay of {', '.join(s.run.name for s in shown)}: {run.what}, {run.credit}")
         for summary in shown:
             table.add_column(f"seed {summary.run.seed}", justify="right", no_wrap=True)
         for item in across:
-            table.add_row(LABELS[item.name], *(_number(summary.values().get(item.name)) for summary in shown))
+            table.add_row(label(item.name, task=task), *(_number(summary.values().get(item.name)) for summary in shown))
         console.print(table)
     if len(summaries) < 2:
         return
@@ -107,7 +177,7 @@ def _show(console: Console, summaries: Sequence[RunSummary], across: Sequence[Ac
         interval = item.interval
         limits = "-" if interval.low is None else f"{_number(interval.low)} .. {_number(interval.high)}"
         p = item.test.p if item.test else None
-        table.add_row(LABELS[item.name], _number(interval.estimate), limits, _number(p), _number(item.q))
+        table.add_row(label(item.name, task=task), _number(interval.estimate), limits, _number(p), _number(item.q))
     console.print(table)
 
 
@@ -123,12 +193,13 @@ def _number(value: float | None) -> str:
 
 def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | str) -> None:
     """What the table does not show: the labels' test, why numbers are missing, and what must not be read into them."""
+    which = "wrong answers minus right" if summaries[0].task else "rewarded triggers minus comparable others"
     if isinstance(labels, str):
-        console.print(f"credit of rewarded triggers and others: {labels}", soft_wrap=True)
+        console.print(f"log10 credit, {which}: {labels}", soft_wrap=True)
     else:
         console.print(
-            f"log10 credit, rewarded triggers minus comparable others: {labels.estimate:.3g}, p = {labels.p:.3g}: of these "
-            f"runs, not over seeds ({labels.method})",
+            f"log10 credit, {which}: {labels.estimate:.3g}, p = {labels.p:.3g}: of these runs, not over seeds "
+            f"({labels.method})",
             soft_wrap=True,
         )
     for summary in summaries:
@@ -146,24 +217,39 @@ def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | st
         console.print(f"the unit is the seed: {told}; 6 or more can reach 0.05", soft_wrap=True)
 
 
-def _draw(summaries: Sequence[RunSummary], out: Path) -> list[Path]:
+def _draw(summaries: Sequence[RunSummary], others: Sequence[RunSummary], out: Path) -> list[Path]:
     """Each figure that there is something to draw for; one of an earlier analysis that has nothing now is removed."""
     from sabsim.analysis import save
     from sabsim.analysis.replay_figures import causal_fraction_figure, lag_distribution, peri_reward_histogram
+    from sabsim.analysis.replay_maps import comparison_figure, order_figure, place_map_figure, recall_map_figure
 
     first = summaries[0].run
     seeds = f"{len(summaries)} seeds" if len(summaries) > 1 else f"seed {first.seed}"
-    subtitle = f"{first.env}, {first.credit}, {seeds}"
+    subtitle = f"{first.what}, {first.credit}, {seeds}"
+    signal = "the scored steps" if summaries[0].task else "reward"
+    cause = "showed what is wanted" if summaries[0].task else "earned the reward"
     figures = {
         "lags": ("How far back replay reaches", lag_distribution, "lags"),
-        "peri_reward": ("Replay around reward", peri_reward_histogram, "peri_reward"),
-        "causal_fraction": ("Does replay land on the step that earned the reward?", causal_fraction_figure, "causal"),
+        "peri_reward": (f"Replay around {signal}", peri_reward_histogram, "peri_reward"),
+        "causal_fraction": (f"Does replay land on the step that {cause}?", causal_fraction_figure, "causal"),
+        "order": ("Is the past replayed forwards or backwards?", order_figure, "sequences"),
+        "recall_map": ("What each step recalls", recall_map_figure, "recall"),
+        "place_map": ("Which place is replayed from where", place_map_figure, "places"),
     }
     written = []
     for name, (title, draw, measure) in figures.items():
         if any(getattr(summary, measure) for summary in summaries):
             written += save(draw(summaries, title=f"{title}\n{subtitle}"), out / name)
         else:
-            for kind in ("png", "svg"):
-                (out / f"{name}.{kind}").unlink(missing_ok=True)
+            _remove(out / name)
+    if others:
+        title = f"Two sets of runs\n{subtitle}, beside {others[0].run.what}, {others[0].run.credit}"
+        written += save(comparison_figure(summaries, others, title=title), out / "comparison")
+    else:
+        _remove(out / "comparison")
     return written
+
+
+def _remove(path: Path) -> None:
+    for kind in ("png", "svg"):
+        path.with_name(f"{path.name}.{kind}").unlink(missing_ok=True)
