@@ -19,7 +19,9 @@ Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 BLOCKS = 20
-"""Parts of training within which events are compared: rewards and replay both change as the agent learns."""
+"""Parts of training, at most, within which events are compared: rewards and replay both change as the agent learns."""
+_EPISODES = 12
+"""Episodes of a part, at least, where a single position of each is compared."""
 _SAME_LENGTH = 0.95
 """Share of episodes that must have the commonest length for single positions to be comparable."""
 
@@ -64,12 +66,15 @@ def comparable(labels: ArrayLike, strata: ArrayLike) -> Comparable:
 def strata_of(run: Recorded, step: Ints, position: Ints, row: Ints) -> Ints:
     """What events must share to be comparable, `(n, 4)`; given their step, position in the episode and row in `steps`.
 
-    The part of training (one of `BLOCKS`), the place in the window of updates, the position in the episode (where episodes
-    differ in length, its power of two) and the place that the environment tells (-1 where it tells none, or row is -1).
+    The part of training (one of `BLOCKS`, or fewer where few episodes are recorded), the place in the window of updates, the
+    position in the episode (where episodes differ in length, its power of two) and the place that the environment tells (-1
+    where it tells none, or row is -1).
     """
     last = max(int(table["step"].max(initial=0)) for table in (run.steps, run.replays))
-    block = BLOCKS * step // (last + 1)
-    where = position if fixed_length(run) else np.frexp(position.astype(np.float64))[1]
+    same = fixed_length(run) is not None
+    blocks = int(np.clip(len(run.episodes["length"]) // _EPISODES, 1, BLOCKS)) if same else BLOCKS
+    block = blocks * step // (last + 1)
+    where = position if same else np.frexp(position.astype(np.float64))[1]
     told = run.steps["place"][row] if len(run.steps["place"]) else np.full(len(row), np.nan)
     place = np.where((row >= 0) & np.isfinite(told), told, -1)
     return np.stack([block, step % run.window, where, np.rint(1000 * place)], axis=1).astype(np.int64)

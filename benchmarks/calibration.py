@@ -4,9 +4,9 @@
 
 Each row simulates experiments of 16 seeds (or as it says) and tests each. Under the null there is everything that real runs
 have and that could deceive (seeds that differ, the clock of updates, a drift of sources), but not the effect. Power is at
-the effect of the published size where there is one: Ambrose, Pfeiffer & Foster 2016 as used by Mattar & Daw 2018, difference
-between the ends in the 4x session, reverse -36 % before and +56 % after, forward -11 % and -3 %. Naive tests, which are not
-shipped, are there as controls: they fail.
+the effect of the published size where there is one: Ambrose, Pfeiffer & Foster 2016 as used by Mattar & Daw 2018,
+difference between the ends in the 4x session, reverse -36 % before and +56 % after, forward -11 % and -3 %. Naive tests,
+which are not shipped, are there as controls: they fail.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def pooled_laps(rng: Rng) -> float:
 def made_up(rng: Rng, *, knows: float, episodes: int = 24, length: int = 25, window: int = 5) -> AgentRun:
     """A run whose rewards and replays both follow the clock: paid and triggering steps depend on the position alone.
 
-    `knows`: how much likelier a trigger is in the window of a paid step, as a log rate; and how often a source is the causal
-    step, `1 - exp(-knows)`.
+    `knows`: how much likelier a trigger is in the window of a paid step, as a log rate; and how often a source is the
+    causal step, `1 - exp(-knows)`. Other lags are geometric, within what the episode allows.
     """
     position = np.tile(np.arange(length), episodes)
     chance = 0.15 + 0.5 * (position % window == window - 1) + 0.2 * (position > length / 2)
@@ -141,7 +141,8 @@ def made_up(rng: Rng, *, knows: float, episodes: int = 24, length: int = 25, win
     step, episode = np.arange(len(position)), np.repeat(np.arange(episodes), length)
     row = np.repeat(step, count)
     causal = np.repeat(rng.integers(0, window, episodes), length)
-    lag = np.minimum(rng.geometric(0.1, len(row)), position[row])
+    within = 1 - 0.9 ** position[row]
+    lag = np.ceil(np.log1p(-rng.random(len(row)) * within) / np.log(0.9)).astype(int).clip(1)
     hit = rng.random(len(row)) < 1 - np.exp(-knows)
     lag = np.where(hit, np.maximum(position[row] - causal[row], 1), lag)
     zeros = np.zeros(len(step))
@@ -200,29 +201,29 @@ def labels_permuted(effect: float, *, comparable: bool = True) -> Callable[[Rng]
 
 def circular_shift(rng: Rng) -> float:
     """One run of triggers at lap ends, whatever these pay: reward times shifted around the run."""
-    ends = np.arange(0, 2000, 10) + rng.integers(-1, 2, 200)
-    trigger = np.zeros(2000)
-    trigger[np.clip(ends, 0, 1999)] = 1
-    paid = np.arange(0, 2000, 10)[rng.random(200) < 0.5]
-    near = np.array([np.roll(trigger, shift)[paid].sum() for shift in rng.integers(3, 1997, 199)])
+    ends = np.cumsum(rng.integers(6, 15, 200))
+    trigger = np.zeros(ends[-1] + 10)
+    trigger[ends[rng.random(200) < 0.7]] = 1
+    paid = ends[rng.random(200) < 0.5]
+    near = np.array([np.roll(trigger, shift)[paid].sum() for shift in rng.integers(3, ends[-1], 199)])
     return (1 + (near >= trigger[paid].sum()).sum()) / 200
 
 
 # Sequences
 
 
-def walks(rng: Rng, count: int) -> NDArray[np.int64]:
-    """Sources that wander over 20 places, `(count, TRIGGERS)`."""
-    step = rng.choice([-3, -2, -1, 1, 2, 3], (count, TRIGGERS - 1))
+def walks(rng: Rng, count: int, times: int = TRIGGERS) -> NDArray[np.int64]:
+    """Sources that wander over 20 places, `(count, times)`."""
+    step = rng.choice([-3, -2, -1, 1, 2, 3], (count, times - 1))
     return np.clip(10 + np.concatenate([np.zeros((count, 1), int), np.cumsum(step, axis=1)], axis=1), 0, 19)
 
 
 def shuffled(shuffle: Callable[..., object]) -> Callable[[Rng], float]:
-    """One event of a random walk against a shuffle of its matrix, by |weighted correlation|."""
+    """One event of a random walk of 12 times against a shuffle of its matrix, by |weighted correlation|."""
 
     def test(rng: Rng) -> float:
-        matrix = np.full((20, TRIGGERS), 0.01)
-        matrix[walks(rng, 1)[0], np.arange(TRIGGERS)] += 1
+        matrix = np.full((20, 12), 0.01)
+        matrix[walks(rng, 1, 12)[0], np.arange(12)] += 1
         drawn = np.abs(weighted_correlation(np.stack(list(shuffle(matrix, 99, rng)))))  # type: ignore[call-overload]
         return float((1 + (drawn >= np.abs(weighted_correlation(matrix)) - 1e-12).sum()) / 100)
 
