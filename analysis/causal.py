@@ -166,7 +166,7 @@ def _part(use: NDArray[np.bool_], *found: NDArray[np.generic]) -> Part:
     return Part(n=int(use.sum()), fraction=fraction, lag_matched=matched, uniform=uniform)
 
 
-def _weighted(share: NDArray[np.generic], weight: Floats) -> float:
+def _weighted(share: NDArray[np.float64] | NDArray[np.bool_], weight: Floats) -> float:
     total = weight.sum()
     return float((share * weight).sum() / total) if total > 0 else 0.0
 

@@ -66,9 +66,9 @@ def comparable(labels: ArrayLike, strata: ArrayLike) -> Comparable:
 def strata_of(run: Recorded, step: Ints, position: Ints, row: Ints) -> Ints:
     """What events must share to be comparable, `(n, 4)`; given their step, position in the episode and row in `steps`.
 
-    The part of training (one of `BLOCKS`, or fewer where few episodes are recorded), the place in the window of updates, the
-    position in the episode (where episodes differ in length, its power of two) and the place that the environment tells (-1
-    where it tells none, or row is -1).
+    The part of training (one of `BLOCKS`, or fewer where few episodes are recorded), the place in the window of updates,
+    the position in the episode (where episodes differ in length, its power of two) and the place that the environment
+    tells (-1 where it tells none, or row is -1).
     """
     last = max(int(table["step"].max(initial=0)) for table in (run.steps, run.replays))
     same = fixed_length(run) is not None

@@ -59,6 +59,16 @@ TESTED = (
 beginning make it anything."""
 
 
+def full_label(name: str, *, task: bool) -> str:
+    """The same where it stands alone: "... above uniform sources" says of what."""
+    text = label(name, task=task)
+    if not text.startswith("..."):
+        return text
+    names = list(LABELS)
+    before = next(other for other in reversed(names[: names.index(name)]) if not LABELS[other].startswith("..."))
+    return f"{label(before, task=task)},{text.removeprefix('...')}"
+
+
 def label(name: str, *, task: bool) -> str:
     """What a number is called in an agent's run or a supervised one."""
     return TASK_LABELS.get(name, LABELS[name]) if task else LABELS[name]

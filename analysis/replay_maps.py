@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from sabsim.errors import RunFolderError
 
 from .causal import PARTS
-from .replay_labels import TESTED, label
+from .replay_labels import TESTED, full_label
 from .replay_summary import RunSummary
 from .sequences import LAGS, LEVEL
 from .statistics import mean_interval
@@ -144,9 +144,7 @@ def comparison_figure(here: Sequence[RunSummary], there: Sequence[RunSummary], *
             axes.axhline(0, color=FAINT, linewidth=1, linestyle=(0, (5, 4)))
             axes.set_xticks((0, 1), ("these", "those"))
             axes.set_xlim(-0.5, 1.6)
-            above = "above" in name and not name.startswith(("order", "straight", "visits", "recency"))
-            text = label(name.split("_above")[0], task=here[0].task) if above else label(name, task=here[0].task)
-            axes.set_title(fill(f"{text}, {label(name, task=False).strip('. ')}" if above else text, 30), fontsize=8.5)
+            axes.set_title(fill(full_label(name, task=here[0].task), 30), fontsize=8.5)
         for axes in panels[len(shared) :]:
             axes.remove()
         _heading(figure, title)

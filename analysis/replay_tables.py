@@ -21,8 +21,13 @@ from .replay_summary import RunSummary
 
 _RUN = ("run", "seed")
 _COUNTS = ("epoch", "where", "laps", "steps", "stationary", "replays", "stationary_replays", "remindings")
-_RATES = ("replays_per_lap", "replays_per_step", "replays_per_stationary_step")
-_RATES += ("remindings_per_lap", "remindings_per_stationary_step")
+_RATES = (
+    "replays_per_lap",
+    "replays_per_step",
+    "replays_per_stationary_step",
+    "remindings_per_lap",
+    "remindings_per_stationary_step",
+)
 _COLUMNS = {
     "values": ("name", "label", "value"),
     "lags": ("least_lag", "greatest_lag", "observed_share", "uniform_share"),
@@ -59,10 +64,10 @@ def write_comparison(found: Sequence[Difference], folder: Path, *, task: bool) -
         StorageError: the disk refuses
     """
     titles = ("name", "label", "here", "there", "difference", "low", "high", "p", "q", "method")
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for item in found:
         test = item.test
-        told = (item.here - item.there, None, None, None, item.q, item.reason)
+        told: tuple[Any, ...] = (item.here - item.there, None, None, None, item.q, item.reason)
         if test:
             told = (test.estimate, test.low, test.high, test.p, item.q, test.method)
         rows.append((item.name, label(item.name, task=task), item.here, item.there, *told))

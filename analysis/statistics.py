@@ -196,7 +196,7 @@ def label_permutation(
     return Outcome(n=len(events), estimate=observed, low=None, high=None, p=p, method=method)
 
 
-def log_rate_ratio(count: int, exposure: float, other_count: int, other_exposure: float) -> LogRatio:
+def log_rate_ratio(count: float, exposure: float, other_count: float, other_exposure: float) -> LogRatio:
     """ln((count / exposure) / (other_count / other_exposure)), such as of replays per step here and there.
 
     If one of the counts is 0, half an event is added to both (Haldane 1956; Anscombe 1956), and `corrected` says so.

@@ -96,8 +96,8 @@ def _measure(console: Console, runs: Sequence[str], options: AnalyzeOptions) -> 
                 left_out.append(error)
     if not summaries:
         raise left_out[0]
-    for error in left_out:
-        console.print(f"left out: {error}", soft_wrap=True, markup=False)
+    for reason in left_out:
+        console.print(f"left out: {reason}", soft_wrap=True, markup=False)
     return summaries
 
 
@@ -126,14 +126,15 @@ def _beside(
         return {}
     names = [f"{runs[0].run.what}, {runs[0].run.credit}, {len(runs)} seeds" for runs in (summaries, others)]
     table = _table(f"{names[0]} beside {names[1]}; p: seeds permuted between the sets")
-    for title in ("these", "those", "difference", "95 % interval", "p", "q"):
+    for title in ("these", "those", "95 % of difference", "p", "q"):
         table.add_column(title, justify="right", no_wrap=True)
     for item in differences:
         test = item.test
         limits = f"{_number(test.low)} .. {_number(test.high)}" if test and test.low is not None else "-"
-        shown = (item.here, item.there, item.here - item.there)
         name = label(item.name, task=summaries[0].task)
-        table.add_row(name, *map(_number, shown), limits, _number(test.p if test else None), _number(item.q))
+        table.add_row(
+            name, _number(item.here), _number(item.there), limits, _number(test.p if test else None), _number(item.q)
+        )
     console.print(table)
     reasons = {item.reason for item in differences if item.reason}
     for reason in sorted(reasons):
@@ -183,7 +184,8 @@ def _show(console: Console, summaries: Sequence[RunSummary], across: Sequence[Ac
 
 def _table(title: str) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("", no_wrap=True)
+    # On a narrow terminal names are folded; numbers never are.
+    table.add_column("", overflow="fold")
     return table
 
 
