@@ -26,13 +26,16 @@ class Matched:
 
     `rate`, `expected` `(offsets,)`, NaN where there are no steps. `near`: logarithm of the ratio of the two, at most a
     window before or after; 0 if replay does not care whether a step was paid. `None` if nothing was replayed around
-    either. `counts`: what it is made of: triggers and steps near paid steps, and the same expected of comparable ones.
+    either. `at`: the same of the paid step and the one after it, at which the reward is first seen: updates replay about
+    as much in each window, so that more replay at a step can leave its window's rate as it was. `counts`: what `near` is
+    made of: triggers and steps near paid steps, and the same expected of comparable ones.
     """
 
     marks: int
     rate: Floats
     expected: Floats
     near: LogRatio | None
+    at: LogRatio | None
     counts: tuple[float, float, float, float]
 
 
@@ -80,12 +83,12 @@ def peri_reward(run: Recorded, *, reach: int = 20) -> PeriReward:
         mean=float(replays.mean()),
         window=run.window,
         near=_log_ratio(replays[near].sum(), near.sum(), replays[~near].sum(), (~near).sum()),
-        matched=_matched(run, at, np.abs(offsets) <= run.window),
+        matched=_matched(run, at, offsets),
     )
 
 
-def _matched(run: Recorded, at: Ints, near: NDArray[np.bool_]) -> Matched | None:
-    """`at` `(offsets, steps)`: rows at each offset from each step, or -1; `near` `(offsets,)`: those that count as near."""
+def _matched(run: Recorded, at: Ints, offsets: Ints) -> Matched | None:
+    """`at` `(offsets, steps)`: rows at each of the `offsets` from each step, or -1."""
     steps = run.steps
     pairs = comparable(run.marks(), strata_of(run, steps["step"], steps["position"], np.arange(len(steps["step"]))))
     if not pairs.use.any():
@@ -94,14 +97,15 @@ def _matched(run: Recorded, at: Ints, near: NDArray[np.bool_]) -> Matched | None
     triggered = np.where(present, steps["replays"][at], 0)
     count, expected_count = _sums(pairs, triggered)
     exposure, expected_exposure = _sums(pairs, present)
-    here, there, other, elsewhere = (
-        float(part[near].sum()) for part in (count, exposure, expected_count, expected_exposure)
-    )
+    near, seen = np.abs(offsets) <= run.window, (offsets == 0) | (offsets == 1)
+    sums = (count, exposure, expected_count, expected_exposure)
+    here, there, other, elsewhere = (float(part[near].sum()) for part in sums)
     return Matched(
         marks=int(pairs.labels.sum()),
         rate=_ratio(count, exposure),
         expected=_ratio(expected_count, expected_exposure),
         near=_log_ratio(here, there, other, elsewhere),
+        at=_log_ratio(*(float(part[seen].sum()) for part in sums)),
         counts=(here, there, other, elsewhere),
     )
 

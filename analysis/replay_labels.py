@@ -9,6 +9,7 @@ LABELS = {
     "median_lag": "median lag (steps)",
     "near_reward": "ln rate near / far from reward",
     "near_reward_matched": "ln rate near reward / near comparable steps",
+    "at_reward_matched": "ln rate at reward / at comparable steps",
     "causal_fraction": "replays onto the causal step",
     "causal_above_lag_matched": "... above lag-matched sources",
     "causal_above_uniform": "... above uniform sources",
@@ -33,12 +34,14 @@ LABELS = {
 TASK_LABELS = {
     "near_reward": "ln rate near / far from scored steps",
     "near_reward_matched": "ln rate near scored / near comparable steps",
+    "at_reward_matched": "ln rate at scored / at comparable steps",
     "credit_rewarded": "log10 credit, wrong answers minus right",
 }
 """What they are called in supervised tasks, where it differs: scored steps instead of paid ones."""
 
 TESTED = (
     "near_reward_matched",
+    "at_reward_matched",
     "causal_above_lag_matched",
     "causal_above_uniform",
     "causal_credit_above_lag_matched",

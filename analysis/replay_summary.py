@@ -164,6 +164,7 @@ def _of_reward(summary: RunSummary) -> dict[str, float | None]:
     return {
         "near_reward": near.estimate if near else None,
         "near_reward_matched": matched.near.estimate if matched and matched.near else None,
+        "at_reward_matched": matched.at.estimate if matched and matched.at else None,
         "credit_with_td_error": correlations.td_error if correlations else None,
         "credit_with_reward": correlations.reward if correlations else None,
         "credit_with_loss": correlations.loss if correlations else None,

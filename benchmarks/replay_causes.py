@@ -56,8 +56,8 @@ CASES = {
         "Exam, 50 steps from the decision to the result; the decision",
     ),
     "key": Case(
-        f"agent sabsim/KeyToDoor-v0 --gamma 0.98 --steps 400000 {_SEND} {_AGENT}",
-        _UNTRAINED,
+        f"agent sabsim/KeyToDoor-v0 --gamma 0.98 --steps 80000 {_SEND} {_AGENT}",
+        "--lr 0 --steps 20000",
         "KeyToDoor, default times; the step that picked up the key",
     ),
     "copying": Case(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sabsim.agents import AGENT_TABLES, AgentConfig, AgentLearnerOptions, AgentRunOptions, train_agent
 from sabsim.analysis.agent_runs import read_agent_run
-from sabsim.analysis.laps import WHERE, laps
 from sabsim.analysis.causal import causal_fraction
+from sabsim.analysis.laps import WHERE, laps
 from sabsim.analysis.measures import credit_correlations, lags, rates
 from sabsim.analysis.peri_reward import peri_reward
 from sabsim.analysis.replay_summary import across_seeds, reward_labels, summarise
@@ -203,7 +203,7 @@ def test_partial_results(tmp_path: Path) -> None:
     silent = summarise(exam(tmp_path / "silent", events=[]))
     assert "no replay is recorded (credit sab)" in silent.missing["lags"]
     assert silent.values() == {"replays_per_step": 0.0, "replays_per_episode": 0.0, "remindings_per_step": 0.0}
-    assert reward_labels([silent]) == "no replay is recorded"
+    assert reward_labels([silent]) == "no replay is recorded whose outcome is known"
     unpaid = summarise(exam(tmp_path / "unpaid", steps=[step(t, 0, t) for t in range(10)]))
     assert unpaid.missing["peri_reward"] == "none of the 10 recorded steps was paid"
     assert "no recorded step tells a causal step" in unpaid.missing["causal_fraction"]

@@ -1,4 +1,4 @@
-"""Scores of order against independent or obvious implementations; sequences and places on made-up runs; comparison and GEE."""
+"""Scores of order against obvious implementations; sequences and places on made-up runs; comparison and GEE."""
 
 from __future__ import annotations
 
