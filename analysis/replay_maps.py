@@ -144,7 +144,7 @@ def comparison_figure(here: Sequence[RunSummary], there: Sequence[RunSummary], *
             axes.axhline(0, color=FAINT, linewidth=1, linestyle=(0, (5, 4)))
             axes.set_xticks((0, 1), ("these", "those"))
             axes.set_xlim(-0.5, 1.6)
-            axes.set_title(fill(full_label(name, task=here[0].task), 30), fontsize=8.5)
+            axes.set_title(fill(full_label(name, task=here[0].task), 27), fontsize=8.5)
         for axes in panels[len(shared) :]:
             axes.remove()
         _heading(figure, title)

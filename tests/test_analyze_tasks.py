@@ -109,7 +109,7 @@ def test_two_sets_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str
     out = tmp_path / "out"
     assert main(["analyze", *here, "--compare", *there, "--out", str(out), "--draws", "20"]) == 0
     shown = capsys.readouterr().out
-    assert "3 seeds beside copying" in shown
+    assert "3 seeds) beside b0, b1, b2" in shown.replace("\n", " ")
     assert "wrong answers minus right" in shown
     with (out / "comparison.csv").open() as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}

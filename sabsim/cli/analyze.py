@@ -124,7 +124,9 @@ def _beside(
 
     if not others:
         return {}
-    names = [f"{runs[0].run.what}, {runs[0].run.credit}, {len(runs)} seeds" for runs in (summaries, others)]
+    names = [
+        f"{_names(runs)} ({runs[0].run.what}, {runs[0].run.credit}, {len(runs)} seeds)" for runs in (summaries, others)
+    ]
     table = _table(f"{names[0]} beside {names[1]}; p: seeds permuted between the sets")
     for title in ("these", "those", "95 % of difference", "p", "q"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -245,11 +247,16 @@ def _draw(summaries: Sequence[RunSummary], others: Sequence[RunSummary], out: Pa
         else:
             _remove(out / name)
     if others:
-        title = f"Two sets of runs\n{subtitle}, beside {others[0].run.what}, {others[0].run.credit}"
+        title = f"Two sets of runs\nthese: {_names(summaries)}; those: {_names(others)}"
         written += save(comparison_figure(summaries, others, title=title), out / "comparison")
     else:
         _remove(out / "comparison")
     return written
+
+
+def _names(summaries: Sequence[RunSummary]) -> str:
+    names = [summary.run.name for summary in summaries]
+    return ", ".join(names) if len(names) < _SIDE_BY_SIDE else f"{names[0]} .. {names[-1]}"
 
 
 def _remove(path: Path) -> None:
