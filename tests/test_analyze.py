@@ -13,7 +13,7 @@ import pytest
 from sabsim.agents import AGENT_TABLES, AgentConfig, AgentLearnerOptions, AgentRunOptions, train_agent
 from sabsim.analysis.agent_runs import read_agent_run
 from sabsim.analysis.causal import causal_fraction
-from sabsim.analysis.laps import WHERE, laps
+from sabsim.analysis.laps import WHERE, conditions, laps
 from sabsim.analysis.measures import credit_correlations, lags, rates
 from sabsim.analysis.peri_reward import peri_reward
 from sabsim.analysis.replay_summary import across_seeds, reward_labels, summarise
@@ -130,6 +130,28 @@ def test_laps_by_hand(tmp_path: Path) -> None:
     left, pausing = cells["left end"], cells["pausing"]
     assert (left.per_lap, left.per_step, left.per_stationary_step) == (1, 1 / 4, 0)
     assert (pausing.per_stationary_step, cells["right end"].per_stationary_step) == (1, None)
+
+
+def test_conditions_of_the_track_are_told_by_its_rewards(tmp_path: Path) -> None:
+    """Two sessions of three places: the right end pays 4 in epoch 1 of the first, the left end in the second."""
+    steps, at = [], 0
+    for episode, richer in enumerate((2, 0)):
+        places = [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]
+        for position, place in enumerate(places):
+            epoch = int(position > 4)
+            arrives = places[position + 1] if position + 1 < len(places) and places[position + 1] != 1 else None
+            paid = 0.0 if arrives is None else 4.0 if epoch and arrives == richer else 1.0
+            row = step(at, episode, position, reward=paid, place=place)
+            steps.append((*row[:10], epoch, *row[11:]))
+            at += 1
+    events = [replay(6, 0, 2), replay(6, 0, 3), replay(13, 1, 11), replay(19, 1, 12)]
+    found = conditions(read_agent_run(make_run(tmp_path / "run", env="sabsim/LinearTrack-v0", steps=steps, events=events)))
+    counts = {(name, cell.where, cell.epoch): (cell.laps, cell.replays) for name, cell in found}
+    # Step 6 is the right end, changed in the first session; 13 the right end, the other one in the second; 19 its left end.
+    assert counts["changed", "right end", 1] == (2, 2)
+    assert counts["other", "right end", 0] == (1, 1)
+    assert counts["changed", "left end", 1] == (1, 1)
+    assert counts["other", "left end", 1] == (1, 0)
 
 
 def test_rewarded_triggers_are_compared_within_their_position_and_time(tmp_path: Path) -> None:
