@@ -4,7 +4,8 @@
 
 Each case is a command of `sabsim agent` or `sabsim run` and a control that differs in its step size alone: 0, an untrained
 learner. Runs go to `runs/causes/NAME-sSEED`; those that are finished are not run again. Each case is then analysed as
-`sabsim analyze` does, and `results/replay/NAME/` gets its `stats.json`, tables and figures, the recipe and what made it.
+`sabsim analyze` does: `results/replay/NAME/` gets its `stats.json`, tables and figures, `results/replay/causes.json` the
+recipes and what made them, and `results/replay/README.md` the table.
 """
 
 from __future__ import annotations
@@ -27,6 +28,16 @@ OUT, RUNS = Path("results/replay"), Path("runs/causes")
 _AGENT = "--record-streams 8 --record-every 2"
 _SEND = "--action-credit recall"
 _CUE = "--no-sees-action --no-sees-reward --forget-bias 1"
+_TABLE = {
+    "causal_fraction": "replays on the causal step",
+    "causal_above_lag_matched": "above lag-matched",
+    "causal_above_uniform": "above uniform",
+    "causal_credit": "credit on it",
+    "causal_credit_above_lag_matched": "above lag-matched",
+    "causal_credit_above_uniform": "above uniform",
+    "causal_at_outcome": "replays on it at the outcome",
+}
+_MARKS = ("<!-- table -->", "<!-- end of table -->")
 _UNTRAINED = "--lr 0 --steps 100000"
 
 
@@ -101,8 +112,9 @@ def analyse(name: str, seeds: Sequence[int]) -> dict[str, Any]:
     runs, controls = ([str(folder(name, trained=trained, seed=seed)) for seed in seeds] for trained in (True, False))
     if sabsim(["analyze", *runs, "--compare", *controls, "--out", str(out)]):
         raise SystemExit(f"{name}: the analysis failed")
-    for table in ("recall_map", "place_map"):
-        (out / f"{table}.csv").unlink(missing_ok=True)
+    # What is large and can be made again from the runs is not kept.
+    for path in (*out.glob("*.png"), out / "recall_map.csv", out / "place_map.csv"):
+        path.unlink(missing_ok=True)
     stats = json.loads((out / "stats.json").read_text())
     summaries = [json.loads((Path(run) / "summary.json").read_text()) for run in runs]
     told = {
@@ -117,6 +129,29 @@ def analyse(name: str, seeds: Sequence[int]) -> dict[str, Any]:
         "missing": {run["run"]: run["missing"] for run in stats["runs"] if run["missing"]},
     }
     return told
+
+
+def table(found: dict[str, Any]) -> str:
+    """The rows of README.md: means over seeds, the untrained control in brackets."""
+    heads = ("case", "score", *_TABLE.values())
+    rows = [f"| {' | '.join(heads)} |", f"|---|---|{'---:|' * len(_TABLE)}"]
+    for case in (name for name in CASES if name in found):
+        across = found[case]["across"]
+        there = {item["name"]: f" ({item['there']:.2f})" for item in found[case]["comparison"]}
+        cells = [
+            f"{across[name]['interval']['estimate']:.2f}{there.get(name, '')}" if name in across else "-" for name in _TABLE
+        ]
+        score = ", ".join("-" if value is None else f"{value:.3f}" for value in found[case]["score"])
+        rows.append(f"| {found[case]['what']} | {score} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def write_table(found: dict[str, Any]) -> None:
+    """Put the table into README.md between its marks; what is written around it stays."""
+    path = OUT / "README.md"
+    text = path.read_text() if path.exists() else f"{_MARKS[0]}\n{_MARKS[1]}\n"
+    before, _, rest = text.partition(_MARKS[0])
+    path.write_text(f"{before}{_MARKS[0]}\n\n{table(found)}\n\n{_MARKS[1]}{rest.partition(_MARKS[1])[2]}")
 
 
 def _score(summary: dict[str, Any]) -> float | None:
@@ -144,6 +179,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     found["made_by"] = made_by() | {"command": f"python benchmarks/replay_causes.py --seeds {options.seeds}"}
     path.write_text(json.dumps(found, indent=2) + "\n")
+    write_table(found)
 
 
 if __name__ == "__main__":
