@@ -11,6 +11,7 @@ from sabsim.analysis.agent_runs import AgentRun
 from sabsim.analysis.compare import two_samples
 from sabsim.analysis.folders import Run
 from sabsim.analysis.nulls import column_rotation, random_walk, time_swap
+from sabsim.analysis.peri_reward import peri_reward
 from sabsim.analysis.places import experience, place_map
 from sabsim.analysis.scores import line_fit, max_jump, sequenceness, weighted_correlation
 from sabsim.analysis.sensitivity import gee_rate
@@ -167,6 +168,29 @@ def test_places_by_hand() -> None:
     # Place 0 shares the most visits with place 3: ranks 2 and 3 of 0 .. 3; place 1 has the fewest.
     assert known.visits == pytest.approx((2.5 / 3 + 0) / 2)
     assert known.recency == pytest.approx((0 + 1 / 3) / 2)
+    # At the second trigger of an episode all steps before it count, the first trigger's own among them.
+    place[9] = 9
+    again = experience(made_up(np.array([[9, 9]]) - np.array([[8, 0]]), place))
+    assert again.n == 2
+    assert again.visits == pytest.approx((2.5 / 3 + 0.5 / 4) / 2)
+
+
+def test_rates_around_reward_and_around_comparable_steps_by_hand() -> None:
+    """Position 20 is paid in one half of the episodes, and only there a trigger follows it two steps later."""
+    run = made_up(np.zeros((4, 1), int))
+    steps = run.steps
+    steps["reward"] = np.where((steps["position"] == 20) & (steps["episode"] % 2 == 0), 1.0, 0.0)
+    steps["replays"] = np.where((steps["position"] == 22) & (steps["episode"] % 2 == 0), 3, 0)
+    steps["replays"][(steps["position"] == 19) & (steps["episode"] == 1)] = 1
+    found = peri_reward(run, reach=5).matched
+    assert found is not None
+    assert found.marks == 2
+    assert found.rate.tolist() == [0] * 7 + [3] + [0] * 3
+    assert found.expected.tolist() == [0] * 4 + [0.5] + [0] * 6
+    assert found.counts == (6, 22, 1, 22)
+    assert found.near is not None
+    assert found.near.estimate == pytest.approx(np.log(6))
+    assert found.at is None
 
 
 # Two sets, and counts
@@ -188,7 +212,7 @@ def test_gee_estimates_the_log_ratio_and_its_error() -> None:
     """One row per seed and condition: the estimate is the ratio of sums, the error nearly that of a paired test."""
     rng = generator(5)
     base = rng.gamma(5, 20, 16)
-    here, there = rng.poisson(1.5 * base * rng.lognormal(0, 0.1, 16)), rng.poisson(base)
+    here, there = rng.poisson(1.5 * base * rng.lognormal(0, 0.5, 16)), rng.poisson(base)
     count, paid = np.concatenate([here, there]), np.repeat([1, 0], 16)
     found = gee_rate(count, np.full(32, 10.0), paid, seeds=np.tile(np.arange(16), 2))
     assert found.estimate == pytest.approx(np.log(here.sum() / there.sum()), abs=1e-6)
