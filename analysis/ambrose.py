@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .ends import KINDS, Animal
+import numpy as np
+
+from .ends import MEASURES, Animal
 from .statistics import Interval, Outcome, benjamini_hochberg, mean_interval, sign_flip
 
 EPOCHS = ("before", "changed", "after")
@@ -29,7 +31,7 @@ in per cent, before and during the change; as quoted and modelled by Mattar & Da
 class Finding:
     """One number over the animals of an arm and session.
 
-    `what`: `replay`, `reminding` or `interaction`; `per` lap or stationary step; `values` by seed, `left_out` those that
+    `what`: one of `MEASURES` or `interaction`; `per` lap or stationary step; `values` by seed, `left_out` those that
     had none; their mean and `interval`; the sign-flip `test`, None with fewer than two; `q`: p adjusted over all findings.
     """
 
@@ -48,6 +50,12 @@ class Finding:
         return asdict(self)
 
 
+def published_effect(session: str, kind: str) -> float:
+    """The effect in rats, on the scale of `Animal.effect`: ln rate ratio during the change minus before."""
+    before, during = (float(np.log(1 + number / 100)) for number in PUBLISHED[session, kind])
+    return during - before
+
+
 def findings(animals: Sequence[Animal], *, seed: int = 0) -> list[Finding]:
     """Effects and interactions of every arm and session over its animals, with q over all that could be tested."""
     found = []
@@ -55,7 +63,7 @@ def findings(animals: Sequence[Animal], *, seed: int = 0) -> list[Finding]:
     for arm, session in groups:
         mine = [animal for animal in animals if (animal.arm, animal.session) == (arm, session)]
         for per in UNITS:
-            for what in (*KINDS, "interaction"):
+            for what in (*MEASURES, "interaction"):
                 values = {a.seed: a.interaction(per) if what == "interaction" else a.effect(what, per) for a in mine}
                 found.append(_finding(arm, session, what, per, values, seed))
     return _adjusted(found)

@@ -22,6 +22,8 @@ from .statistics import log_rate_ratio
 Array = NDArray[Any]
 
 KINDS = ("replay", "reminding")
+MEASURES = ("replay", "credit", "reminding")
+"""What is compared between the ends: numbers of events, and the credit that was replayed."""
 _LENGTH = 10
 
 
@@ -70,12 +72,18 @@ class Animal:
     visits: Visits
 
     def ratio(self, kind: str, epoch: int, per: str = "lap") -> float | None:
-        """ln of the rate at the changed end over that at the other one; None where there was no time or no event."""
+        """ln of the rate at the changed end over that at the other one; None where there was no time or no event.
+
+        `kind` is one of `MEASURES`, `per` lap or stationary step. With no event at one of the ends half an event is added
+        to both; credit, which is no count, has no ratio then.
+        """
         here, there = (next(e for e in self.ends if e.epoch == epoch and e.changed is c) for c in (True, False))
         exposure = "laps" if per == "lap" else "steps"
         counts, times = [getattr(end, kind) for end in (here, there)], [getattr(end, exposure) for end in (here, there)]
         if not all(times) or not any(counts):
             return None
+        if kind == "credit":
+            return float(np.log(counts[0] / times[0] / (counts[1] / times[1]))) if all(counts) else None
         return log_rate_ratio(counts[0], times[0], counts[1], times[1]).estimate
 
     def effect(self, kind: str, per: str = "lap") -> float | None:
