@@ -132,7 +132,9 @@ def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, c
     began = time.perf_counter()
     part: Any = options.part
     available = config.task.available(part)
-    sequences = options.sequences or available or _SEQUENCES
+    sequences = options.sequences
+    if sequences is None:
+        sequences = _SEQUENCES if available is None else available
     with Progress(console=console, transient=True, disable=options.json or not console.is_terminal) as progress:
         bar = progress.add_task(config.task.label, total=min(sequences, available or sequences))
         result = held_out(
