@@ -1,5 +1,8 @@
 """The run loop: steps in blocks; between blocks it records, evaluates, saves and shows.
 
+A task with data of its own is evaluated on their validation part; the parameters that did best there are kept, and the
+final evaluation plays those on the test part.
+
 Blocks end where sequences end (or after `LONGEST_BLOCK` steps), at step counts that do not depend on when a
 run was interrupted. Whatever decides anything, such as sums and row counts, is taken at a block's end: this
 is why a resumed run equals an unbroken one bit for bit.
@@ -8,7 +11,10 @@ is why a resumed run equals an unbroken one bit for bit.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from sabsim.errors import NonFiniteError
 from sabsim.runs.build import Parts
@@ -21,6 +27,7 @@ from sabsim.runs.machine import rss_mb, utc_now
 from sabsim.runs.progress import Display, Status
 from sabsim.runs.recorder import Recorder, Totals
 from sabsim.runs.summary import summarise
+from sabsim.tasks import Part
 
 FINAL_SEQUENCES = 1000
 """Held-out sequences in the final evaluation, at least."""
@@ -51,6 +58,9 @@ class Loop:
         self._reached = False
         self._train: tuple[float | None, float | None, float | None] = (None, None, None)
         self._held_out: HeldOut | None = None
+        self._keeps_best = parts.config.task.available("validation") is not None
+        self._best: dict[str, Tensor] | None = None
+        self._best_figures: dict[str, Any] = {}
         self._seconds_before = 0.0
         self._training_seconds = 0.0
         self._begun = self._committed = time.perf_counter()
@@ -80,10 +90,18 @@ class Loop:
             "training_seconds": self._training_seconds,
             "rows": self._database.counts(),
             "recorder": self._recorder.state_dict(),
-        }
+        } | ({"best": self._best_figures} if self._keeps_best else {})
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where the loop that gave `state` stood; learner and stream are there already."""
+    def load_state_dict(self, state: dict[str, Any], *, best: State | None = None) -> None:
+        """Continue where the loop that gave `state` stood; learner and stream are there already.
+
+        Arguments:
+            best: the parameters that had done best on the validation part, if any were kept
+        """
+        self._best_figures = state.get("best", {})
+        if best is not None:
+            device = self._learner.device
+            self._best = {name: value.to(device) for name, value in best.items() if isinstance(value, Tensor)}
         self._evaluated_at, self._updates_at = state["evaluated_at"], state["updates_at"]
         self._reached, self._saved_at = state["reached"], state["sequences"]
         self._seconds_before, self._training_seconds = state["seconds"], state["training_seconds"]
@@ -106,9 +124,9 @@ class Loop:
                 self._between_blocks()
                 if interrupts.signum is not None and not self.finished:
                     self.save()
+                    done = f"{self.sequences} {self._config.task.unit}"
                     raise Interrupted(
-                        f"stopped at {self.sequences} sequences; '{self._folder.path}' goes on with --resume",
-                        interrupts.signum,
+                        f"stopped at {done}; '{self._folder.path}' goes on with --resume", interrupts.signum
                     )
             self.save()
             return self._finish()
@@ -125,6 +143,8 @@ class Loop:
             "stream": self._stream.state_dict(),
             "parameters": self._learner.learned,
         }
+        if self._best is not None:
+            states["best"] = self._best
         save_checkpoint(self._folder, Checkpoint(states=states, numbers=self.state_dict()))
         self._saved_at = self.sequences
 
@@ -132,7 +152,7 @@ class Loop:
         """One block of steps, and its rows."""
         begun = time.perf_counter()
         stream, learner, recorder = self._stream, self._learner, self._recorder
-        to_boundary = self._config.length - stream.clock % self._config.length
+        to_boundary = stream.length - stream.clock % stream.length
         wants_reads = recorder.wants_reads
         for _ in range(min(recorder.buffers.capacity, to_boundary)):
             step = stream.next()
@@ -172,6 +192,7 @@ class Loop:
         self._write_training()
         result = self._play(self._config.run.eval_sequences)
         self._write_metrics("held-out", result)
+        self._keep_if_best(result)
         if self._good(result):
             self._reached = self._good(self._play(self._final_sequences()))
         self._evaluated_at = self.sequences
@@ -179,7 +200,10 @@ class Loop:
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""
-        result = self._play(self._final_sequences())
+        validation = self._play(None, learned=self._best) if self._keeps_best else None
+        if validation is not None:
+            self._write_metrics("validation", validation)
+        result = self._play(self._final_sequences(), part="test", learned=self._best)
         self._write_metrics("final", result)
         self._database.commit()
         self._display.update(self._status())
@@ -187,6 +211,8 @@ class Loop:
             self._config,
             self._learner,
             result,
+            validation=validation,
+            best=self._best_figures,
             sequences=self.sequences,
             reached=self._reached,
             seconds=self._seconds(),
@@ -195,18 +221,31 @@ class Loop:
         write_json(self._folder.summary, summary)
         return summary
 
-    def _final_sequences(self) -> int:
-        return max(FINAL_SEQUENCES, self._config.run.eval_sequences)
+    def _final_sequences(self) -> int | None:
+        """All there are, or many."""
+        return None if self._keeps_best else max(FINAL_SEQUENCES, self._config.run.eval_sequences)
 
-    def _play(self, sequences: int) -> HeldOut:
-        self._held_out = held_out(self._learner, self._config.task, sequences=sequences, seed=self._config.run.seed)
+    def _play(
+        self, sequences: int | None, *, part: Part = "validation", learned: Mapping[str, Tensor] | None = None
+    ) -> HeldOut:
+        task, seed = self._config.task, self._config.run.seed
+        self._held_out = held_out(self._learner, task, sequences=sequences, seed=seed, part=part, learned=learned)
         return self._held_out
+
+    def _keep_if_best(self, result: HeldOut) -> None:
+        """Keep the parameters if they did better on the validation part than any before, and what they did."""
+        if not self._keeps_best:
+            return
+        sign = 1 if self._config.task.higher_is_better else -1
+        if not self._best_figures or sign * result.metric > sign * self._best_figures["metric"]:
+            self._best = {name: value.clone() for name, value in self._learner.learned.items()}
+            self._best_figures = {"sequences": self.sequences, "metric": result.metric}
 
     def _good(self, result: HeldOut) -> bool:
         goal = self._config.run.stop_at
         if goal is None:
             return False
-        return result.metric >= goal if self._config.task.metric == "accuracy" else result.metric <= goal
+        return result.metric >= goal if self._config.task.higher_is_better else result.metric <= goal
 
     def _training_figures(self) -> tuple[float | None, float | None, float | None]:
         """Loss, metric and replays per stream and update since the last evaluation; None without any."""
@@ -263,6 +302,7 @@ class Loop:
             seconds=self._seconds(),
             steps_per_second=self._rate(),
             sequences_per_second=(self.sequences - self._begun_at[0]) / elapsed if elapsed else 0.0,
+            unit=self._config.task.unit,
             metric_name=self._config.task.metric,
             train_loss=loss,
             train_metric=metric,
