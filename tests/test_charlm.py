@@ -218,9 +218,7 @@ def learner_for(task: CharLM, streams: int = 2, **options: Any) -> StreamingLear
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
-def test_bits_per_character_equal_numpys_cross_entropy(
-    story: Path, part: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bits_per_character_equal_numpys_cross_entropy(story: Path, part: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The learner's logits, step by step over the whole part in one stream, scored by a plain numpy cross entropy."""
     monkeypatch.setattr(evaluate, "MOST_READERS", 1)
     task = CharLM(corpus=str(story), passage=30)

@@ -200,7 +200,7 @@ def test_the_documentation_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found.name == "python-docs"
     assert min(len(codes) for codes in found.parts.values()) > 10_000
     whole = "".join(found.alphabet[code] for code in found.parts["train"][:200_000])
-    assert "The \"assert\" statement" in whole
+    assert 'The "assert" statement' in whole
     read_text.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "pydoc_data.topics", None)
     with pytest.raises(DataError, match=r"without pydoc_data; give --corpus FILE"):

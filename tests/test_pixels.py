@@ -27,6 +27,7 @@ from sabsim.tasks.pixels import PixelStream
 
 Mnist = tuple[Path, dict[str, np.ndarray]]
 
+
 @pytest.fixture
 def mnist(small_mnist: Mnist) -> Mnist:
     read_images.cache_clear()

@@ -125,9 +125,7 @@ class Loop:
                 if interrupts.signum is not None and not self.finished:
                     self.save()
                     done = f"{self.sequences} {self._config.task.unit}"
-                    raise Interrupted(
-                        f"stopped at {done}; '{self._folder.path}' goes on with --resume", interrupts.signum
-                    )
+                    raise Interrupted(f"stopped at {done}; '{self._folder.path}' goes on with --resume", interrupts.signum)
             self.save()
             return self._finish()
 

@@ -29,12 +29,16 @@ def summarise(
 ) -> dict[str, Any]:
     """The keys of `docs/run-folder.md`; settings are those in force, after preset and credit rule."""
     credit, network, metric = learner.credit, learner.network, config.task.metric
-    on_validation = {} if validation is None else {
-        "part": result.part,
-        "best_at": best["sequences"],
-        f"validation_{metric}": validation.metric,
-        "validation_sequences": validation.sequences,
-    }
+    on_validation = (
+        {}
+        if validation is None
+        else {
+            "part": result.part,
+            "best_at": best["sequences"],
+            f"validation_{metric}": validation.metric,
+            "validation_sequences": validation.sequences,
+        }
+    )
     return {
         "format": FORMAT,
         "task": config.task.name,
