@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from sabsim.errors import RunFolderError
 
 from .folders import Run, read_run
-from .statistics import log_rate_ratio
 
 Array = NDArray[Any]
 
@@ -72,19 +71,18 @@ class Animal:
     visits: Visits
 
     def ratio(self, kind: str, epoch: int, per: str = "lap") -> float | None:
-        """ln of the rate at the changed end over that at the other one; None where there was no time or no event.
+        """ln of the rate at the changed end over that at the other one; None where there was no time.
 
-        `kind` is one of `MEASURES`, `per` lap or stationary step. With no event at one of the ends half an event is added
-        to both; credit, which is no count, has no ratio then.
+        `kind` is one of `MEASURES`, `per` lap or stationary step. Half an event is added to every count (Haldane 1956;
+        Anscombe 1956), so that ends without events have a rate; credit is no count, and has no ratio without any at an end.
         """
         here, there = (next(e for e in self.ends if e.epoch == epoch and e.changed is c) for c in (True, False))
         exposure = "laps" if per == "lap" else "steps"
         counts, times = [getattr(end, kind) for end in (here, there)], [getattr(end, exposure) for end in (here, there)]
-        if not all(times) or not any(counts):
+        extra = 0.0 if kind == "credit" else 0.5
+        if not all(times) or not all(count + extra for count in counts):
             return None
-        if kind == "credit":
-            return float(np.log(counts[0] / times[0] / (counts[1] / times[1]))) if all(counts) else None
-        return log_rate_ratio(counts[0], times[0], counts[1], times[1]).estimate
+        return float(np.log((counts[0] + extra) / times[0]) - np.log((counts[1] + extra) / times[1]))
 
     def effect(self, kind: str, per: str = "lap") -> float | None:
         """`ratio` while the rewards differ, minus its mean before and after; None where one of them is missing."""

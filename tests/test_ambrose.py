@@ -97,9 +97,9 @@ def test_what_is_counted_at_which_end(tmp_path: Path) -> None:
     assert visits.replay.tolist() == [2, 1, 2]
     assert visits.credit.tolist() == [2.5, 1.0, 7.0]
     assert visits.lap.tolist() == [0, 0, 0]
-    assert animal.ratio("replay", 0) == pytest.approx(np.log(3))
+    assert animal.ratio("replay", 0) == pytest.approx(np.log(3.5 / 1.5))
     assert animal.ratio("credit", 0) == pytest.approx(np.log(2.75))
-    assert animal.ratio("replay", 0, "stationary step") == pytest.approx(0)
+    assert animal.ratio("replay", 0, "stationary step") == pytest.approx(np.log(3.5 / 1.5 / 3))
     assert animal.ratio("replay", 1) is None
     assert animal.effect("replay") is None
 

@@ -46,7 +46,8 @@ class Table:
     """A table of the paper.
 
     ``what`` it measures; ``task``; ``stop_at``: metric at which rows that lead stop, None: never; ``budget``: most
-    sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in the paper.
+    sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in
+    the paper.
     """
 
     what: str
