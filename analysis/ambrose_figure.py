@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,7 +45,10 @@ def ambrose_figure(animals: Sequence[Animal], findings: Sequence[Finding], *, ti
             _effects(row[2], [f for f in findings if f.session == session and f.per == "lap"], session)
             _course(row[3], _of(animals, "threshold", session), session)
         _common_limits(panels[:, 2].tolist())
-        panels[0, 0].legend(fontsize=8, frameon=False, loc="upper left")
+        shown: dict[str, Any] = {}
+        for axes in (*panels[:, 0], panels[0, 2]):
+            shown |= dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+        figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
@@ -88,9 +92,6 @@ def _effects(axes: Axes, findings: Sequence[Finding], session: str) -> None:
     names = [*arms, *(["rats (published)"] if session in ("4x", "0x") else [])]
     axes.axvline(0, color=FAINT, linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
-    if session == "4x":
-        known = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-        axes.legend(known.values(), known, fontsize=8, frameon=False, loc="lower right")
     axes.set(title="effect of the change", ylim=(-0.6, len(names) - 0.4))
     axes.set_xlabel("ln rate ratio in the changed epoch minus the others")
 

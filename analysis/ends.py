@@ -74,8 +74,11 @@ class Animal:
         """ln of the rate at the changed end over that at the other one; None where there was no time.
 
         `kind` is one of `MEASURES`, `per` lap or stationary step. Half an event is added to every count (Haldane 1956;
-        Anscombe 1956), so that ends without events have a rate; credit is no count, and has no ratio without any at an end.
+        Anscombe 1956), so that ends without events have a rate, if the animal had any at all; credit is no count, and has
+        no ratio without any at an end.
         """
+        if not any(getattr(end, kind) for end in self.ends):
+            return None
         here, there = (next(e for e in self.ends if e.epoch == epoch and e.changed is c) for c in (True, False))
         exposure = "laps" if per == "lap" else "steps"
         counts, times = [getattr(end, kind) for end in (here, there)], [getattr(end, exposure) for end in (here, there)]
