@@ -108,6 +108,16 @@ def test_every_character_of_a_held_out_part_is_predicted_once(story: Path, strea
     assert pairs == Counter(range(len(text) - 1))
 
 
+def test_a_text_of_many_kinds_of_characters(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.txt"
+    path.write_text("".join(map(chr, range(0x4E00, 0x4E00 + 700))) * 2, encoding="utf-8")
+    task = CharLM(corpus=str(path), passage=10)
+    assert task.d_in == task.d_out == 700
+    text, share = codes_of(task, "train"), 620
+    seen = played(task.stream(streams=2, seed=0), share)
+    assert [seen["x"][:, b].tolist() for b in range(2)] == [text[:share], text[share : 2 * share]]
+
+
 def test_completed_passages_are_counted_and_placed(story: Path) -> None:
     stream = CharLM(corpus=str(story), passage=7).stream(streams=3, seed=0)
     assert stream.positions().tolist() == [-1] * 3
