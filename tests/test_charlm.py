@@ -108,6 +108,16 @@ def test_every_character_of_a_held_out_part_is_predicted_once(story: Path, strea
     assert pairs == Counter(range(len(text) - 1))
 
 
+def test_a_text_of_many_kinds_of_characters(tmp_path: Path) -> None:
+    path = tmp_path / "kinds.txt"
+    path.write_text("".join(map(chr, range(0x4E00, 0x4E00 + 700))) * 2, encoding="utf-8")
+    task = CharLM(corpus=str(path), passage=10)
+    assert task.d_in == task.d_out == 700
+    text, share = codes_of(task, "train"), 620
+    seen = played(task.stream(streams=2, seed=0), share)
+    assert [seen["x"][:, b].tolist() for b in range(2)] == [text[:share], text[share : 2 * share]]
+
+
 def test_completed_passages_are_counted_and_placed(story: Path) -> None:
     stream = CharLM(corpus=str(story), passage=7).stream(streams=3, seed=0)
     assert stream.positions().tolist() == [-1] * 3
@@ -312,17 +322,6 @@ def test_a_run_leaves_figures_of_both_parts(story: Path, tmp_path: Path) -> None
     assert read_rows(tmp_path / "run" / "run.sqlite", events)[0][0] > 30
 
 
-def test_the_best_parameters_are_played_at_the_end(story: Path, tmp_path: Path) -> None:
-    whole = config(story, eval_sequences=100, budget=300)
-    whole = replace(whole, optimizer=replace(whole.optimizer, lr=0.05, lr_schedule="constant", average=0.0))
-    summary = run(whole, out=tmp_path / "run")
-    curve = read_rows(tmp_path / "run" / "run.sqlite", "SELECT sequences, metric FROM metrics WHERE split = 'held-out'")
-    assert summary["validation_bpc"] == min(metric for _, metric in curve)
-    assert summary["best_at"] == min((metric, at) for at, metric in curve)[1] < 300
-    states = load_checkpoint(RunFolder(tmp_path / "run")).states
-    assert any(not torch.equal(states["best"][name], states["parameters"][name]) for name in states["best"])
-
-
 def assert_equal_runs(one: Path, other: Path) -> None:
     for table in ("events", "steps", "episodes", "metrics"):
         rows = read_rows(one / "run.sqlite", f"SELECT * FROM {table} ORDER BY id")
@@ -335,6 +334,29 @@ def assert_equal_runs(one: Path, other: Path) -> None:
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][part][name])), (part, name)
     summaries = [{k: v for k, v in read_json(path / "summary.json").items() if k not in TIMED} for path in (one, other)]
     assert summaries[0] == summaries[1]
+
+
+def test_the_best_parameters_are_played_at_the_end(
+    story: Path,
+    tmp_path: Path,
+    killed_at: Callable[[Any, str, int], AbstractContextManager[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = config(story, eval_sequences=100, budget=300)
+    whole = replace(whole, optimizer=replace(whole.optimizer, lr=0.05, lr_schedule="constant", average=0.0))
+    summary = run(whole, out=tmp_path / "run")
+    curve = read_rows(tmp_path / "run" / "run.sqlite", "SELECT sequences, metric FROM metrics WHERE split = 'held-out'")
+    assert summary["validation_bpc"] == min(metric for _, metric in curve)
+    assert summary["best_at"] == min((metric, at) for at, metric in curve)[1] < 270
+    states = load_checkpoint(RunFolder(tmp_path / "run")).states
+    assert any(not torch.equal(states["best"][name], states["parameters"][name]) for name in states["best"])
+    assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["bpc"] == summary["bpc"]
+    # Killed after they were kept, before the last evaluation, the resumed run still knows them and how good they were.
+    with killed_at(loop.Loop, "_advance", 99):
+        run(whole, out=tmp_path / "killed")
+    run(None, out=tmp_path / "killed", resume=True)
+    assert_equal_runs(tmp_path / "run", tmp_path / "killed")
 
 
 @pytest.mark.parametrize("options", [{}, {"budget": 200, "streams": 2}])

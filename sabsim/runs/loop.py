@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from sabsim.errors import NonFiniteError
+from sabsim.runs.best import Best
 from sabsim.runs.build import Parts
 from sabsim.runs.checkpoint import Checkpoint, State, save_checkpoint
 from sabsim.runs.database import RunDatabase
@@ -58,9 +59,8 @@ class Loop:
         self._reached = False
         self._train: tuple[float | None, float | None, float | None] = (None, None, None)
         self._held_out: HeldOut | None = None
-        self._keeps_best = parts.config.task.available("validation") is not None
-        self._best: dict[str, Tensor] | None = None
-        self._best_figures: dict[str, Any] = {}
+        task = parts.config.task
+        self._best = None if task.available("validation") is None else Best(higher_is_better=task.higher_is_better)
         self._seconds_before = 0.0
         self._training_seconds = 0.0
         self._begun = self._committed = time.perf_counter()
@@ -90,7 +90,7 @@ class Loop:
             "training_seconds": self._training_seconds,
             "rows": self._database.counts(),
             "recorder": self._recorder.state_dict(),
-        } | ({"best": self._best_figures} if self._keeps_best else {})
+        } | ({"best": self._best.figures} if self._best else {})
 
     def load_state_dict(self, state: dict[str, Any], *, best: State | None = None) -> None:
         """Continue where the loop that gave `state` stood; learner and stream are there already.
@@ -98,10 +98,8 @@ class Loop:
         Arguments:
             best: the parameters that had done best on the validation part, if any were kept
         """
-        self._best_figures = state.get("best", {})
-        if best is not None:
-            device = self._learner.device
-            self._best = {name: value.to(device) for name, value in best.items() if isinstance(value, Tensor)}
+        if self._best:
+            self._best.restore(best, state["best"], device=self._learner.device)
         self._evaluated_at, self._updates_at = state["evaluated_at"], state["updates_at"]
         self._reached, self._saved_at = state["reached"], state["sequences"]
         self._seconds_before, self._training_seconds = state["seconds"], state["training_seconds"]
@@ -141,8 +139,8 @@ class Loop:
             "stream": self._stream.state_dict(),
             "parameters": self._learner.learned,
         }
-        if self._best is not None:
-            states["best"] = self._best
+        if self._best and self._best.learned is not None:
+            states["best"] = self._best.learned
         save_checkpoint(self._folder, Checkpoint(states=states, numbers=self.state_dict()))
         self._saved_at = self.sequences
 
@@ -190,18 +188,23 @@ class Loop:
         self._write_training()
         result = self._play(self._config.run.eval_sequences)
         self._write_metrics("held-out", result)
-        self._keep_if_best(result)
+        if self._best:
+            self._best.look(result, self._learner.learned, sequences=self.sequences)
         if self._good(result):
             self._reached = self._good(self._play(self._final_sequences()))
+            if self._reached and self._best:
+                # These are the ones that were confirmed, whatever did better on fewer sequences.
+                self._best.keep(result, self._learner.learned, sequences=self.sequences)
         self._evaluated_at = self.sequences
         self._display.evaluated(self._status())
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""
-        validation = self._play(None, learned=self._best) if self._keeps_best else None
+        learned = self._best.learned if self._best else None
+        validation = self._play(None, learned=learned) if self._best else None
         if validation is not None:
             self._write_metrics("validation", validation)
-        result = self._play(self._final_sequences(), part="test", learned=self._best)
+        result = self._play(self._final_sequences(), part="test", learned=learned)
         self._write_metrics("final", result)
         self._database.commit()
         self._display.update(self._status())
@@ -210,7 +213,7 @@ class Loop:
             self._learner,
             result,
             validation=validation,
-            best=self._best_figures,
+            best_at=self._best.figures["sequences"] if self._best else None,
             sequences=self.sequences,
             reached=self._reached,
             seconds=self._seconds(),
@@ -221,7 +224,7 @@ class Loop:
 
     def _final_sequences(self) -> int | None:
         """All there are, or many."""
-        return None if self._keeps_best else max(FINAL_SEQUENCES, self._config.run.eval_sequences)
+        return None if self._best else max(FINAL_SEQUENCES, self._config.run.eval_sequences)
 
     def _play(
         self, sequences: int | None, *, part: Part = "validation", learned: Mapping[str, Tensor] | None = None
@@ -229,15 +232,6 @@ class Loop:
         task, seed = self._config.task, self._config.run.seed
         self._held_out = held_out(self._learner, task, sequences=sequences, seed=seed, part=part, learned=learned)
         return self._held_out
-
-    def _keep_if_best(self, result: HeldOut) -> None:
-        """Keep the parameters if they did better on the validation part than any before, and what they did."""
-        if not self._keeps_best:
-            return
-        sign = 1 if self._config.task.higher_is_better else -1
-        if not self._best_figures or sign * result.metric > sign * self._best_figures["metric"]:
-            self._best = {name: value.clone() for name, value in self._learner.learned.items()}
-            self._best_figures = {"sequences": self.sequences, "metric": result.metric}
 
     def _good(self, result: HeldOut) -> bool:
         goal = self._config.run.stop_at

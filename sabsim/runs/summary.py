@@ -21,7 +21,7 @@ def summarise(
     result: HeldOut,
     *,
     validation: HeldOut | None,
-    best: dict[str, Any],
+    best_at: int | None,
     sequences: int,
     reached: bool,
     seconds: float,
@@ -34,7 +34,7 @@ def summarise(
         if validation is None
         else {
             "part": result.part,
-            "best_at": best["sequences"],
+            "best_at": best_at,
             f"validation_{metric}": validation.metric,
             "validation_sequences": validation.sequences,
         }
