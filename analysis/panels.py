@@ -76,8 +76,11 @@ FIGURES = (
 )
 
 
-def draw_figures(summaries: Sequence[RunSummary], subtitle: str) -> dict[FigureEntry, Figure]:
+def draw_figures(summaries: Sequence[RunSummary]) -> dict[FigureEntry, Figure]:
     """Those figures for which some run has something to draw, in the order of ``FIGURES``."""
+    first = summaries[0].run
+    seeds = f"{len(summaries)} seeds" if len(summaries) > 1 else f"seed {first.seed}"
+    subtitle = f"{first.env}, {first.credit}, {seeds}"
     return {
         entry: entry.draw(summaries, title=f"{entry.title}\n{subtitle}")
         for entry in FIGURES

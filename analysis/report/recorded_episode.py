@@ -118,9 +118,7 @@ def _why(run: Run, *, has_replay: bool, has_paid: bool) -> str:
     if has_replay and has_paid:
         return f"It is the last recorded episode with both replay and {what}."
     lacking = [name for name, has in (("replay", has_replay), (what, has_paid)) if not has]
-    return (
-        f"None of the recorded episodes has both replay and {what}; this one, the last, has no {' and no '.join(lacking)}."
-    )
+    return f"No recorded episode has both replay and {what}; this one, the last, has no {' and no '.join(lacking)}."
 
 
 def _window(run: Run) -> int:

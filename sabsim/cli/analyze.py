@@ -57,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     out = _out(options)
     # Here and not above: what draws takes its time to load, and help or a mistake need none of it.
+    from sabsim.analysis.panels import draw_figures
     from sabsim.analysis.replay_summary import across_seeds, as_json, reward_labels, summarise
     from sabsim.analysis.replay_tables import write_stats, write_tables
     from sabsim.cli.report import write_analysis
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     _show(console, summaries, across)
     _say(console, summaries, labels)
     written = [write_stats(as_json(summaries, across, labels), out), *write_tables(summaries, out)]
-    figures = _figures(summaries)
+    figures = draw_figures(summaries)
     written += _save(figures, out)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("playing an episode for the report", total=None)
@@ -153,15 +154,6 @@ def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | st
         least = 0.5 ** (len(summaries) - 1)
         told = "one seed has no p-value" if len(summaries) == 1 else f"of {len(summaries)} seeds p is at least {least:g}"
         console.print(f"the unit is the seed: {told}; 6 or more can reach 0.05", soft_wrap=True)
-
-
-def _figures(summaries: Sequence[RunSummary]) -> dict[FigureEntry, Figure]:
-    """Each figure that there is something to draw for."""
-    from sabsim.analysis.panels import draw_figures
-
-    first = summaries[0].run
-    seeds = f"{len(summaries)} seeds" if len(summaries) > 1 else f"seed {first.seed}"
-    return draw_figures(summaries, f"{first.env}, {first.credit}, {seeds}")
 
 
 def _save(figures: Mapping[FigureEntry, Figure], out: Path) -> list[Path]:
