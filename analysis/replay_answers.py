@@ -16,6 +16,11 @@ _LEVEL = 0.05
 _LEAST_SEEDS = 6
 """Fewer cannot reach 0.05 when signs are flipped, two-sided."""
 
+_COMPARABLE = (
+    "Compared are steps of one seed, part of training and position in the episode that triggered replay; of each such "
+    "stratum some must have been rewarded and others not."
+)
+
 
 def replay_answers(summaries: Sequence[RunSummary], across: Sequence[Across], labels: Outcome | str) -> list[Answer]:
     """The answers for the top of a report, in the order of reading."""
@@ -33,11 +38,11 @@ def _follows_reward(across: Sequence[Across], labels: Outcome | str) -> Answer:
             "not a test: the clock of updates and the empty memory at an episode's beginning move this ratio too."
         ]
     if isinstance(labels, str):
-        return Answer(question=question, verdict="Cannot say", sentences=[f"Because: {labels}.", *described])
-    size = f"{10**labels.estimate:.2g} times the credit of comparable ones that were not rewarded"
+        return Answer(question=question, verdict="Cannot say", sentences=[f"Because: {labels}.", _COMPARABLE, *described])
     tested = (
-        f"Triggers that were rewarded sent {size}, p = {_p(labels.p)} (two-sided; labels permuted among triggers of the "
-        "same seed, part of training and position). This is about these runs; it says nothing about other seeds."
+        f"Steps that triggered replay and were rewarded sent back {10**labels.estimate:.2g} times the credit of comparable "
+        f"ones that were not, p = {_p(labels.p)} (two-sided; labels permuted among triggers of the same seed, part of "
+        "training and position). This is about these runs; it says nothing about other seeds."
     )
     if labels.p > _LEVEL:
         verdict = "No sign of it"
@@ -74,7 +79,9 @@ def _of_one_seed(question: str, told: str, summaries: Sequence[RunSummary]) -> A
     found = next(summary.causal for summary in summaries if summary.causal)
     null = found.lag_matched
     inside = null.low <= found.fraction <= null.high
-    verdict = "Not beyond its lags" if inside else "In this run, " + ("more" if found.fraction > null.high else "less")
+    verdict = (
+        "No more than its lags would" if inside else "In this run, " + ("more" if found.fraction > null.high else "less")
+    )
     band = f"95 % of the null's draws lie between {null.low:.1%} and {null.high:.1%} ({found.n:,} replays)."
     return Answer(question=question, verdict=verdict, sentences=[told, band, "One seed says nothing about other seeds."])
 
@@ -112,15 +119,16 @@ def replay_tables_shown(summaries: Sequence[RunSummary], across: Sequence[Across
 
 
 def missing_measures(summaries: Sequence[RunSummary]) -> list[Missing]:
-    """What could not be measured, run by run."""
-    found = []
+    """What could not be measured; runs that lack the same for the same reason stand together."""
+    found: dict[tuple[str, str], list[str]] = {}
     for summary in summaries:
         name = summary.run.name
-        found += [Missing(what=what.replace("_", " "), run=name, why=why) for what, why in summary.missing.items()]
+        for what, why in summary.missing.items():
+            found.setdefault((what.replace("_", " "), why), []).append(name)
         if summary.run.left_out:
-            why = "they belong to an episode whose beginning is not recorded"
-            found.append(Missing(what=f"{summary.run.left_out} replays", run=name, why=why))
-    return found
+            why = f"{summary.run.left_out} belong to an episode whose beginning is not recorded"
+            found.setdefault(("some replays", why), []).append(name)
+    return [Missing(what=what, run=", ".join(names), why=why) for (what, why), names in found.items()]
 
 
 def number(value: float | None) -> str:

@@ -87,8 +87,11 @@
 
   const same = (a, b) => Boolean(a && b && a.kind === b.kind && a.number === b.number);
 
+  // An event is seen from the step that recalled, with the recalled moment beside it.
   function choose(item) {
     chosen = { kind: item.kind, number: item.number };
+    now = eventOf(chosen).step;
+    slider.value = now;
     show();
   }
 
@@ -103,7 +106,7 @@
     const events = eventsAt(now), event = chosen && eventOf(chosen);
     byId("where").textContent = `${now} of ${data.first} to ${last}`;
     moment("now", now, `Now: step ${now}`);
-    moment("then", event ? event.source : null, event ? `Then: step ${event.source}, ${event.step - event.source} before` : "Then");
+    moment("then", event ? event.source : null, event ? `Then: step ${event.source}, ${now - event.source} before` : "Then");
     list(events);
     byId("heard").textContent = `Step ${now}. ${event ? told({ ...chosen, event }) : "Nothing is recalled or replayed here."}`;
     draw(event);

@@ -38,7 +38,7 @@ def overview(runs: Sequence[Run]) -> Panel | None:
     Raises RunFolderError: if a database cannot be read.
     """
     curves = _curves(runs)
-    credit = _credit(runs)
+    credit = credit_by_lag(runs)
     if not curves and credit is None:
         return None
     end = max([1.0, *(float(x[-1]) for x, _ in curves), *([] if credit is None else [credit[1]])])
@@ -95,7 +95,7 @@ def _curves(runs: Sequence[Run]) -> list[tuple[NDArray[np.float64], NDArray[np.f
     return curves
 
 
-def _credit(runs: Sequence[Run]) -> tuple[NDArray[np.float64], float] | None:
+def credit_by_lag(runs: Sequence[Run]) -> tuple[NDArray[np.float64], float] | None:
     """Shares of credit ``(lag bins, parts)``, mean over runs with replay, and the step at which training ends."""
     events = [np.array(run.rows("SELECT step, lag, credit FROM events WHERE kind = 'replay' AND lag >= 1")) for run in runs]
     events = [found for found in events if len(found)]
@@ -122,7 +122,7 @@ def _draw_curves(axes: Axes, curves: Sequence[tuple[Any, Any]], label: str, seed
     where = max((x for x, _ in curves), key=len)
     mean = np.mean([np.interp(where, x, y) for x, y in curves], axis=0)
     axes.plot(where, mean, "o-", color=BLUE, markersize=4, clip_on=False)
-    axes.annotate(f"{mean[-1]:.3g}", (where[-1], mean[-1]), (-4, 6), textcoords="offset points", ha="right", color=BLUE)
+    axes.annotate(f"{mean[-1]:.3g}", (where[-1], mean[-1]), (7, 0), textcoords="offset points", va="center", color=BLUE)
     axes.set_ylabel(label)
     if label.endswith("(%)"):
         axes.set_ylim(0, 112)

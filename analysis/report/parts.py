@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A figure, or the path of its SVG, with what a reader needs beside it.
+    """A figure that carries its title, or the path of its SVG, with what a reader needs beside it.
 
     ``alt`` says what is drawn to those who cannot see it; ``caption`` how to read it, in plain language; ``caveat`` what
     must not be read into it.

@@ -105,7 +105,8 @@ def _choose(run: Run) -> tuple[int, int, int, bool, bool]:
 
 def _stretch(paid: Sequence[int], replayed: Sequence[int], length: int) -> int:
     """Where to begin: the first of half-overlapping stretches that holds both, or any of the two, or else the start."""
-    starts = range(0, max(1, length - MOST_STEPS // 2), MOST_STEPS // 2)
+    latest = max(0, length - MOST_STEPS)
+    starts = [*range(0, latest, MOST_STEPS // 2), latest]
 
     def holds(start: int) -> int:
         return sum(any(start <= step < start + MOST_STEPS for step in steps) for steps in (paid, replayed))

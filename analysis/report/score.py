@@ -23,7 +23,8 @@ class Score:
 
     ``name`` of what is measured; ``estimate`` with its 95 % interval (``None`` where there is none) over ``cases``, in
     words; ``before``: the same without learning (``None`` where unknown), and ``without``, what that is. ``share``: whether
-    it is one of cases, to be shown in percent. ``better``: 1 if more is better, else -1.
+    it is one of cases, to be shown in percent. ``better``: 1 if more is better, else -1. ``aside``: what else
+    has changed, in a sentence.
     """
 
     name: str
@@ -35,13 +36,23 @@ class Score:
     without: str
     share: bool
     better: int = 1
+    aside: str = ""
 
-    def learned(self) -> bool | None:
-        """Whether the whole interval is better than without learning; ``None`` where that cannot be told."""
-        low, high = self.low, self.high
-        if self.before is None or low is None or high is None:
-            return None
-        return low > self.before if self.better > 0 else high < self.before
+    def undecided(self) -> str:
+        """Why the score cannot tell whether the run has learned; empty if it can."""
+        if self.low is None or self.high is None:
+            return "There is no interval."
+        if self.before is None:
+            return "There is no score without learning to hold it against."
+        if self.low == self.high == self.before:
+            return "It is the same in every episode, learned or not, and cannot show learning."
+        return ""
+
+    def learned(self) -> bool:
+        """Whether the whole interval is better than without learning."""
+        if self.low is None or self.high is None or self.before is None:
+            return False
+        return self.low > self.before if self.better > 0 else self.high < self.before
 
 
 def score(run: Run) -> Score:
@@ -55,12 +66,12 @@ def score(run: Run) -> Score:
 def _agent(run: Run) -> Score:
     """Success where the environment tells it, or else the return."""
     rows = run.rows(
-        "SELECT env_steps, episodes, judged, success, return FROM metrics "
+        "SELECT env_steps, episodes, judged, success, return, length FROM metrics "
         "WHERE split IN ('evaluation', 'final') ORDER BY id"
     )
     if not rows:
         raise RunFolderError(f"'{run.path}': no evaluation yet")
-    steps, episodes, judged, success, mean = rows[-1]
+    steps, episodes, judged, success, mean, length = rows[-1]
     share = bool(judged) and success is not None
     final = _final(run, "success" if share else "return")
     if final:
@@ -72,6 +83,7 @@ def _agent(run: Run) -> Score:
         estimate, low, high = mean, None, None
     if estimate is None:
         raise RunFolderError(f"'{run.path}': no evaluation episode has ended yet")
+    untrained = rows[0] if rows[0][0] == 0 else None
     so_far = "" if final else f", the last ones so far, after {steps:,} steps"
     return Score(
         name="success" if share else "return",
@@ -79,10 +91,18 @@ def _agent(run: Run) -> Score:
         low=low,
         high=high,
         cases=f"{judged if share else episodes:,} evaluation episodes{so_far}",
-        before=rows[0][3 if share else 4] if rows[0][0] == 0 else None,
+        before=untrained[3 if share else 4] if untrained else None,
         without="untrained",
         share=share,
+        aside=_lengths(length, untrained[5] if untrained else None),
     )
+
+
+def _lengths(length: float | None, before: float | None) -> str:
+    """How long episodes are, where that has changed."""
+    if length is None or before is None or length == before:
+        return ""
+    return f"An episode took {length:,.0f} steps on average; untrained: {before:,.0f}."
 
 
 def _final(run: Run, name: str) -> dict[str, Any]:

@@ -96,19 +96,15 @@ def _did_it_learn(runs: Sequence[Run]) -> Answer:
     first = scores[0]
     if any(found.name != first.name for found in scores):
         return Answer(question=question, verdict="Cannot say", sentences=["Because the runs have different scores."])
-    told = [found.learned() for found in scores]
-    sentences = [_one(first)] if len(scores) == 1 else _several(scores)
-    if None in told:
-        return Answer(
-            question=question,
-            verdict="Cannot say",
-            sentences=[*sentences, "There is no interval, or no score without learning to hold it against."],
-        )
-    learned = sum(bool(item) for item in told)
+    sentences = [*([_one(first)] if len(scores) == 1 else _several(scores)), *([first.aside] if first.aside else [])]
+    reasons = [reason for found in scores if (reason := found.undecided())]
+    if reasons:
+        return Answer(question=question, verdict="Cannot say", sentences=[*sentences, reasons[0]])
+    learned = sum(found.learned() for found in scores)
     if len(scores) == 1:
         verdict = "Yes" if learned else "No sign of it"
     else:
-        verdict = f"{'Yes, ' if learned == len(told) else ''}{learned} of {len(told)} seeds"
+        verdict = f"{'Yes, ' if learned == len(scores) else ''}{learned} of {len(scores)} seeds"
     better = "above" if first.better > 0 else "below"
     rule = f"A run counts as having learned if the whole interval of its own score lies {better} that."
     return Answer(question=question, verdict=verdict, sentences=[*sentences, rule])
@@ -127,7 +123,7 @@ def _several(scores: Sequence[Score]) -> list[str]:
     return [
         f"{_opening(first)}{_shown(first, interval.estimate)}{limits}, the mean over {len(scores)} seeds ({each})"
         f"{_beside(first, sum(known) / len(known) if known else None)}.",
-        f"Of the mean: {interval.method}.",
+        f"The mean has {interval.method}." if interval.low is None else f"The interval of the mean: {interval.method}.",
     ]
 
 
