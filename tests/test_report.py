@@ -1,128 +1,24 @@
-"""The report: its story, its recorded and played episodes, what is embedded and what is escaped; made-up and trained runs."""
+"""The page of a report: what it holds, what is embedded, what is escaped; made of plain data."""
 
 from __future__ import annotations
 
 import base64
 import json
 import math
-import shutil
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from sabsim.agents import AGENT_TABLES, AgentConfig, AgentLearnerOptions, AgentRunOptions, train_agent
-from sabsim.analysis.folders import Run, read_run
-from sabsim.analysis.report import (
-    Answer,
-    Arc,
-    Missing,
-    Moments,
-    NumberTable,
-    Panel,
-    Reading,
-    Series,
-    Story,
-    recorded_moments,
-    tell,
-    write_report,
-)
+from sabsim.analysis.report import Answer, Arc, Missing, Moments, NumberTable, Panel, Reading, Series, Story, write_report
 from sabsim.analysis.report.explorer import arc_line, credit_colours, explorer_data
-from sabsim.analysis.report.moments import MOST_ARCS, MOST_STEPS
-from sabsim.analysis.report.overview import credit_by_lag
 from sabsim.analysis.report.pictures import embedded_frames
-from sabsim.analysis.report.score import score
 
-from sabsim.cli import main
-from sabsim.cli.report import episode_of
-from sabsim.errors import RunFolderError, StorageError
-from sabsim.runs import RunConfig, RunDatabase
-from sabsim.runs.database import TABLES
-from sabsim.tasks import Adding, Copying
+from sabsim.errors import StorageError
 
-MOST_BYTES = 8_000_000
-"""Of a page."""
 HURT = "<script>alert(1)</script>"
-
-
-class Page(HTMLParser):
-    """What a page loads, its scripts and its text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self._inside: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("script", "style"):
-            self._inside.append(tag)
-            self.scripts += [""] if tag == "script" else []
-        self.loads += [
-            value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action", "poster")
-        ]
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._inside and self._inside[-1] == tag:
-            self._inside.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.scripts[-1:] = [self.scripts[-1] + data] if self._inside[-1] == "script" else self.scripts[-1:]
-        else:
-            self.text += data + " "
-
-    @property
-    def explored(self) -> dict[str, Any]:
-        """The explorer's data."""
-        found: dict[str, Any] = json.loads(self.scripts[0])
-        return found
-
-
-def agent_run(
-    path: Path, *, env: str = "sabsim/Exam-v0", tables: dict[str, list[Any]] | None = None, **summary: Any
-) -> Run:
-    """A made-up agent's run with rows of ``tables``; finished if there is a ``summary``."""
-    path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(AgentConfig(env=env, env_args={"length": 3}).to_json()))
-    return _filled(path, AGENT_TABLES, tables or {}, summary)
-
-
-def task_run(path: Path, config: RunConfig, tables: dict[str, list[Any]], **summary: Any) -> Run:
-    """A made-up run of a supervised task."""
-    path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps(config.to_json()))
-    return _filled(path, TABLES, tables, summary)
-
-
-def _filled(path: Path, names: Any, tables: dict[str, list[Any]], summary: dict[str, Any]) -> Run:
-    database = RunDatabase(path / "run.sqlite", names)
-    for table, rows in tables.items():
-        database.insert(table, rows)
-    database.commit()
-    database.close()
-    if summary:
-        (path / "summary.json").write_text(json.dumps(summary))
-    return read_run(path)
-
-
-def agent_step(at: int, episode: int, position: int, reward: float = 0.0) -> tuple[Any, ...]:
-    return (at, 0, episode, position, 1, reward, 0.5, -0.25, 0.0, None, None, None, None)
-
-
-def event(kind: str, at: int, episode: int, source: int, *, weight: float = 0.5, credit: float | None = 1.0) -> Any:
-    length = 2 if kind == "replay" else None
-    return (kind, at, 0, episode, source, at - source, weight, credit, None, 0.0, 0.0, length)
-
-
-def evaluation(env_steps: int, success: float | None, mean: float, split: str = "evaluation") -> tuple[Any, ...]:
-    judged = 0 if success is None else 64
-    return (env_steps, env_steps // 32, split, 64, mean, 10.0, judged, success, None, None, None, None, None)
 
 
 def moments(**changes: Any) -> Moments:
@@ -145,45 +41,31 @@ def moments(**changes: Any) -> Moments:
     )
 
 
-def written(path: Path, *, episode: Moments | str = "none was recorded", **changes: Any) -> Page:
-    """A page with one of everything, or with ``changes``."""
-    figure = Figure(figsize=(2, 1))
-    figure.add_subplot().plot([1, 2])
-    panel = Panel(title="A panel", figure=figure, alt="a line", caption="It rises.", caveat="It means nothing.")
-    given = {
-        "story": Story(
-            title="T",
-            subtitle="S",
-            answers=[Answer(question="Q?", verdict="V", sentences=["W."])],
-            picture=panel,
-            made_by="me",
-        ),
-        "panels": [panel],
-        "tables": [NumberTable(title="Numbers", columns=["measure", "seed 0"], rows=[["lag", "3"]], note="In steps.")],
-        "missing": [Missing(what="laps", run="r", why="there is no track")],
-        **changes,
-    }
-    return Page(write_report(path, **given, episode=episode))
+@pytest.fixture
+def written(read_page: Callable[[Path], Any]) -> Callable[..., Any]:
+    """Writes a page with one of everything, or with changes, and reads it."""
 
+    def written(path: Path, *, episode: Moments | str = "none was recorded", **changes: Any) -> Any:
+        figure = Figure(figsize=(2, 1))
+        figure.add_subplot().plot([1, 2])
+        panel = Panel(title="A panel", figure=figure, alt="a line", caption="It rises.", caveat="It means nothing.")
+        answer = Answer(question="Q?", verdict="V", sentences=["W."])
+        given = {
+            "story": Story(title="T", subtitle="S", answers=[answer], picture=panel, made_by="me"),
+            "panels": [panel],
+            "tables": [NumberTable(title="Numbers", columns=["measure", "seed 0"], rows=[["lag", "3"]], note="In steps.")],
+            "missing": [Missing(what="laps", run="r", why="there is no track")],
+            **changes,
+        }
+        return read_page(write_report(path, **given, episode=episode))
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny agent in a maze of 6 steps."""
-    out = tmp_path_factory.mktemp("runs") / "maze"
-    config = AgentConfig(
-        env="sabsim/TMaze-v0",
-        env_args={"memory_length": 6},
-        learner=AgentLearnerOptions(hidden=8, slots=8, k_top=3),
-        run=AgentRunOptions(streams=4, steps=800, eval_every=800, eval_episodes=8, record_every=2),
-    )
-    train_agent(config, out=str(out))
-    return out
+    return written
 
 
 # A page by hand
 
 
-def test_a_page_holds_what_it_was_given(tmp_path: Path) -> None:
+def test_a_page_holds_what_it_was_given(written: Callable[..., Any], tmp_path: Path) -> None:
     page = written(tmp_path / "out" / "report.html", episode=moments())
     for words in (
         "Q? V W.",
@@ -203,7 +85,7 @@ def test_a_page_holds_what_it_was_given(tmp_path: Path) -> None:
     assert data["readings"] == [[4, 1, 0.9]]
 
 
-def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+def test_nothing_is_loaded_from_elsewhere(written: Callable[..., Any], tmp_path: Path) -> None:
     page = written(tmp_path / "report.html", episode=moments())
     assert [url for url in page.loads if not url.startswith(("data:", "#"))] == []
     assert len([url for url in page.loads if url.startswith("data:image/svg+xml;base64,")]) == 2
@@ -212,14 +94,14 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     assert "http" not in policy
 
 
-def test_without_an_episode_the_page_says_why_and_is_small(tmp_path: Path) -> None:
+def test_without_an_episode_the_page_says_why_and_is_small(written: Callable[..., Any], tmp_path: Path) -> None:
     page = written(tmp_path / "report.html")
     assert "There is no episode to explore: none was recorded." in page.text
     assert page.scripts == []
     assert (tmp_path / "report.html").stat().st_size < 100_000
 
 
-def test_all_text_is_escaped(tmp_path: Path) -> None:
+def test_all_text_is_escaped(written: Callable[..., Any], tmp_path: Path) -> None:
     panel = Panel(title=HURT, figure=_svg(tmp_path), alt=f'"{HURT}', caption=HURT, caveat=HURT)
     answer = Answer(question=HURT, verdict=HURT, sentences=[HURT])
     page = written(
@@ -243,12 +125,12 @@ def _svg(folder: Path) -> Path:
     return path
 
 
-def test_a_table_must_be_one(tmp_path: Path) -> None:
+def test_a_table_must_be_one() -> None:
     with pytest.raises(ValueError, match="a row of 1 cells for 2 columns"):
         NumberTable(title="t", columns=["a", "b"], rows=[["x"]])
 
 
-def test_a_disk_that_refuses_is_one_line(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_is_one_line(written: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="give another --out"):
         written(tmp_path / "file" / "report.html")
@@ -290,203 +172,3 @@ def test_values_that_are_not_finite_are_none() -> None:
     data = explorer_data(moments(series=[Series(name="TD error", values=np.array([np.nan, np.inf, *[1.0] * 8]))]))
     assert data["series"][0]["values"][:3] == [None, None, 1.0]
     json.dumps(data, allow_nan=False)
-
-
-# Recorded episodes
-
-
-def test_a_recorded_episode_by_hand(tmp_path: Path) -> None:
-    """Episode 1 has replay and reward; episode 2, the last, has no reward, and its window is cut by its beginning."""
-    steps = [agent_step(t, 0, t) for t in range(10)]
-    steps += [agent_step(t, 1, t - 10, reward=float(t == 19)) for t in range(10, 20)]
-    steps += [agent_step(t, 2, t - 20) for t in range(20, 25)]
-    events = [
-        event("replay", 9, 0, 2),
-        event("replay", 18, 1, 12, weight=0.7, credit=2.0),
-        event("reminding", 17, 1, 11, weight=0.3, credit=None),
-        event("replay", 13, 1, 8),  # its source lies before the episode
-        event("replay", 24, 2, 21),
-    ]
-    found = recorded_moments(agent_run(tmp_path / "run", tables={"steps": steps, "events": events}), notes=["No pictures."])
-    assert found.title == "run, episode 1 of stream 0, as it was recorded in training"
-    assert found.notes[0] == "No pictures."
-    assert "the last recorded episode with both replay and reward" in found.notes[1]
-    assert (found.first, found.steps, list(found.frames)) == (0, 10, [])
-    assert found.arcs == [Arc(step=8, source=2, weight=0.7, credit=2.0, length=2, begin=5, end=9)]
-    assert found.readings == [Reading(step=7, source=1, weight=0.3)]
-    assert {series.name: series.values[9] for series in found.series} == {"reward": 1.0, "TD error": -0.25, "value": 0.5}
-
-
-def test_a_long_recorded_episode_is_cut_to_where_it_tells_something(tmp_path: Path) -> None:
-    steps = [agent_step(t, 0, t, reward=float(t == 900)) for t in range(1000)]
-    events = [event("replay", 899, 0, 890), event("replay", 899, 0, 10)]
-    found = recorded_moments(agent_run(tmp_path / "run", tables={"steps": steps, "events": events}))
-    assert found.first <= 890
-    assert found.first + found.steps > 900
-    assert found.steps == MOST_STEPS
-    assert f"longer than what is shown, steps {found.first} to {found.first + found.steps - 1}." in " ".join(found.notes)
-    assert [arc.source for arc in found.arcs] == [890]
-
-
-def test_a_supervised_run_shows_its_loss(tmp_path: Path) -> None:
-    steps = [(t, 0, 0, t, 0.1 * t, int(t >= 8), float(t == 8) if t >= 8 else None) for t in range(12)]
-    events = [("replay", 9, 0, 0, 1, 8, 0.9, 0.5, 0.9, None, None, 2)]
-    found = recorded_moments(task_run(tmp_path / "run", RunConfig(task=Copying(T=2)), {"steps": steps, "events": events}))
-    assert [series.name for series in found.series] == ["loss", "correct (scored steps)"]
-    assert found.series[0].values == pytest.approx(0.1 * np.arange(12))
-    assert np.isnan(found.series[1].values[:8]).all()
-    assert list(found.actions) == []
-    assert "both replay and scored steps" in found.notes[0]
-
-
-def test_too_many_replays_are_left_out_and_it_is_said(tmp_path: Path) -> None:
-    count = MOST_ARCS + 7
-    steps = [agent_step(t, 0, t, reward=float(t == 1)) for t in range(count + 1)]
-    events = [event("replay", t, 0, t - 1, credit=float(t)) for t in range(1, count + 1)]
-    found = recorded_moments(agent_run(tmp_path / "run", tables={"steps": steps, "events": events}))
-    assert len(found.arcs) == MOST_ARCS
-    assert min(arc.credit for arc in found.arcs) == 8
-    assert f"Of {count} replays the {MOST_ARCS} of greatest credit are shown." in found.notes
-
-
-# The story
-
-
-def test_scores_by_hand(tmp_path: Path) -> None:
-    metrics = [evaluation(0, 0.25, 0.3), evaluation(3200, 0.75, 0.8)]
-    going = score(agent_run(tmp_path / "going", tables={"metrics": metrics}))
-    # Wilson's interval of 48 of 64 by its formula.
-    z, n, p = 1.959964, 64, 0.75
-    middle, half = (
-        (p + z**2 / (2 * n)) / (1 + z**2 / n),
-        z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)),
-    )
-    assert (going.low, going.high) == pytest.approx((middle - half, middle + half), abs=1e-6)
-    assert (going.name, going.estimate, going.before, going.learned()) == ("success", 0.75, 0.25, True)
-    assert "so far, after 3,200 steps" in going.cases
-    metrics = [evaluation(0, None, 20.0), evaluation(3200, None, 12.0, "final")]
-    final = {"evaluation": {"success": None, "return": {"estimate": 12.0, "low": 11.0, "high": 19.0}}}
-    worse = score(agent_run(tmp_path / "worse", tables={"metrics": metrics}, **final))
-    assert (worse.name, worse.before, worse.learned()) == ("return", 20.0, False)
-    config, rows = RunConfig(task=Adding(T=9)), [(500, 99, "final", 1000, 0.1, 0.02, None, 10, None)]
-    figures = {"mse": 0.02, "standard_error": 0.01, "baselines": {"always one mse": 1 / 6}}
-    adding = score(task_run(tmp_path / "adding", config, {"metrics": rows}, **figures))
-    assert (adding.low, adding.high) == pytest.approx((0.0004, 0.0396))
-    assert (adding.name, adding.without, adding.learned()) == ("held-out mse", "always one", True)
-    with pytest.raises(RunFolderError, match="no evaluation yet"):
-        score(agent_run(tmp_path / "none"))
-
-
-def test_the_story_of_several_seeds_and_of_none_that_can_be_judged(tmp_path: Path) -> None:
-    runs = []
-    for seed, share in enumerate((0.9, 0.95, 0.2)):
-        metrics = [evaluation(0, 0.25, 0.3), evaluation(3200, share, share)]
-        runs.append(agent_run(tmp_path / str(seed), tables={"metrics": metrics}))
-    asked = {answer.question: answer for answer in tell(runs, []).answers}
-    learned = asked["Did it learn?"]
-    assert learned.verdict == "2 of 3 seeds"
-    assert "Success was 68.3 % [" in learned.sentences[0]
-    assert "(90.0 %, 95.0 %, 20.0 %); untrained: 25.0 %" in learned.sentences[0]
-    assert asked["What was run?"].verdict == "Not finished"
-    blind = tell([agent_run(tmp_path / "blind")], [])
-    assert blind.answers[1].verdict == "Cannot say"
-    assert "no evaluation yet" in blind.answers[1].sentences[0]
-    assert blind.picture is None
-
-
-def test_credit_by_lag_is_what_a_loop_finds(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    found = [(int(at), int(rng.integers(1, 30)), float(rng.random())) for at in rng.integers(30, 500, 200)]
-    events = [event("replay", at, 0, at - lag, credit=credit) for at, lag, credit in found]
-    counted = credit_by_lag([agent_run(tmp_path / "run", tables={"events": events})])
-    assert counted is not None
-    shares, end = counted
-    assert end == 1 + max(at for at, _, _ in found)
-    expected = np.zeros_like(shares)
-    for at, lag, credit in found:
-        expected[int(math.log2(lag)), int(at / end * shares.shape[1])] += credit
-    total = expected.sum(axis=0)
-    assert np.isnan(shares[:, total == 0]).all()
-    assert shares[:, total > 0] == pytest.approx((expected / np.where(total > 0, total, 1))[:, total > 0])
-
-
-# Trained runs and the command
-
-
-def test_analyze_writes_a_report(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["analyze", str(trained), "--out", str(tmp_path), "--draws", "5"]) == 0
-    assert "report.html" in capsys.readouterr().out
-    page = Page(tmp_path / "report.html")
-    assert (tmp_path / "report.html").stat().st_size < MOST_BYTES
-    for words in (
-        "sabsim/TMaze-v0 (memory_length 6)",
-        "Did it learn?",
-        "Does replay follow reward?",
-        "causal step",
-        "Mind:",
-    ):
-        assert words in page.text
-    assert "seed 0: " not in page.text.split("Replay explorer")[0]
-    data = page.explored
-    assert len(data["frameOf"]) == data["steps"] >= 1
-    assert data["frames"][0].startswith("data:image/webp;base64,")
-    stats = json.loads((tmp_path / "stats.json").read_text())
-    for value in stats["runs"][0]["values"].values():
-        assert f"{value:.3g}" in page.text
-
-
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_without_a_checkpoint_the_recorded_episode_is_shown(trained: Path, tmp_path: Path, damage: str) -> None:
-    run = Path(shutil.copytree(trained, tmp_path / "run"))
-    if damage == "missing":
-        (run / "checkpoint.safetensors").unlink()
-    else:
-        (run / "checkpoint.safetensors").write_bytes(b"nothing")
-    found = episode_of(read_run(run))
-    assert isinstance(found, Moments)
-    assert list(found.frames) == []
-    assert "There are no pictures, and it is not played anew" in found.notes[0]
-    assert "checkpoint" in found.notes[0]
-
-
-def test_runs_with_little_to_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Never replayed; never paid; with no single step: each gets its page, and the page says why it is bare."""
-    unpaid = [agent_step(t, 0, t) for t in range(10)]
-    paid = [agent_step(t, 0, t, reward=float(t == 9)) for t in range(10)]
-    episodes = [(0, 0, 0, 9, 1.0, 10, 1, 1, 0)]
-    replays = [event("replay", 9, 0, 2), event("replay", 8, 0, 3)]
-    cases = {
-        "silent": (
-            {"steps": paid, "episodes": episodes},
-            "no replay is recorded (credit sab)",
-            "this one, the last, has no replay",
-        ),
-        "unpaid": ({"steps": unpaid, "events": replays}, "none of the 10 recorded steps was paid", "has no reward"),
-        "blind": (
-            {"events": replays, "episodes": episodes},
-            "no single step is recorded",
-            "There is no episode to explore",
-        ),
-    }
-    for name, (tables, reason, told) in cases.items():
-        run = agent_run(tmp_path / name, tables=tables)
-        assert main(["analyze", str(run.path), "--draws", "5"]) == 0
-        page = Page(run.path / "analysis" / "report.html")
-        assert reason in page.text
-        assert told in page.text
-        assert "Not finished" in page.text
-    capsys.readouterr()
-    recorded = explorer_data(recorded_moments(read_run(tmp_path / "silent")))
-    assert recorded["arcs"] == []
-    assert not recorded["replays"]
-
-
-def test_an_environment_of_any_name_does_no_harm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    steps = [agent_step(t, 0, t, reward=float(t == 9)) for t in range(10)]
-    run = agent_run(tmp_path / "run", env=HURT, tables={"steps": steps, "events": [event("replay", 9, 0, 2)]})
-    assert main(["analyze", str(run.path), "--draws", "5"]) == 0
-    capsys.readouterr()
-    page = Page(run.path / "analysis" / "report.html")
-    assert len(page.scripts) == 3
-    assert HURT in page.text
-    assert HURT not in (run.path / "analysis" / "report.html").read_text()
