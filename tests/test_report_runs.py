@@ -127,7 +127,7 @@ def test_a_supervised_run_shows_its_loss(tmp_path: Path) -> None:
     steps = [(t, 0, 0, t, 0.1 * t, int(t >= 8), float(t == 8) if t >= 8 else None) for t in range(12)]
     events = [("replay", 9, 0, 0, 1, 8, 0.9, 0.5, 0.9, None, None, 2)]
     found = recorded_moments(task_run(tmp_path / "run", RunConfig(task=Copying(T=2)), {"steps": steps, "events": events}))
-    assert [series.name for series in found.series] == ["loss", "correct (scored steps)"]
+    assert [series.name for series in found.series] == ["loss", "correct"]
     assert found.series[0].values == pytest.approx(0.1 * np.arange(12))
     assert np.isnan(found.series[1].values[:8]).all()
     assert list(found.actions) == []
@@ -243,6 +243,7 @@ def test_without_a_checkpoint_the_recorded_episode_is_shown(trained: Path, tmp_p
     assert list(found.frames) == []
     assert "There are no pictures, and it is not played anew" in found.notes[0]
     assert "checkpoint" in found.notes[0]
+    assert str(run) not in found.notes[0]
 
 
 def test_runs_with_little_to_tell(

@@ -130,10 +130,11 @@ def _figure(moments: Moments, colours: Sequence[str]) -> Any:
 
 def _told(arc: Arc, moments: Moments) -> str:
     """What is said of an arc when it is pointed at."""
+    steps = "1 step" if arc.length == 1 else f"{arc.length} steps"
     done = f"<br>action then: {escape(moments.actions[arc.source - moments.first])}" if moments.actions else ""
     return (
         f"<b>step {arc.step} replays step {arc.source}</b><br>{arc.step - arc.source} steps back{done}<br>"
-        f"credit {arc.credit:.3g}, recall weight {arc.weight:.2f}<br>{arc.length} steps backtracked"
+        f"credit {arc.credit:.3g}, recall weight {arc.weight:.2f}<br>{steps} backtracked"
     )
 
 

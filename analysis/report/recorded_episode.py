@@ -20,7 +20,7 @@ _SIGNALS: dict[bool, tuple[tuple[str, Literal["line", "bar"]], ...]] = {
 """Columns of ``steps`` that are shown, of agents' runs and of supervised ones."""
 _PAID = {True: "reward != 0", False: "scored = 1"}
 """What makes a step one at which something is learned."""
-_NAMES = {"td_error": "TD error", "correct": "correct (scored steps)"}
+_NAMES = {"td_error": "TD error"}
 
 
 def recorded_moments(run: Run, *, notes: Sequence[str] = ()) -> Moments:

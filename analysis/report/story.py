@@ -63,7 +63,7 @@ def _what_was_run(runs: Sequence[Run]) -> Answer:
     amounts = {_amount(run) for run in runs}
     sentences = [
         f"{who} in {_what(first)}, online, in {options.get('streams')} {kind} side by side: {' or '.join(sorted(amounts))}"
-        + (f", with {len(runs)} seeds." if len(runs) > 1 else "."),
+        + (f" for each of {len(runs)} seeds." if len(runs) > 1 else "."),
         f"Its credit rule is {_RULES.get(credit, credit)}.",
     ]
     slots, window = learner.get("slots"), learner.get("window") or learner.get("k_trunc")
@@ -106,7 +106,10 @@ def _did_it_learn(runs: Sequence[Run]) -> Answer:
     else:
         verdict = f"{'Yes, ' if learned == len(scores) else ''}{learned} of {len(scores)} seeds"
     better = "above" if first.better > 0 else "below"
-    rule = f"A run counts as having learned if the whole interval of its own score lies {better} that."
+    rule = (
+        f"A run counts as having learned if the whole interval of its own score lies {better} that; to have learned what "
+        "needs no memory counts too."
+    )
     return Answer(question=question, verdict=verdict, sentences=[*sentences, rule])
 
 

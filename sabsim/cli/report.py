@@ -69,7 +69,9 @@ def episode_of(run: Run, *, after_step: Callable[[int], None] | None = None) -> 
         try:
             return _played(run, after_step)
         except SabsimError as error:
-            notes = [f"There are no pictures, and it is not played anew: {error}."]
+            # Whoever reads the page need not know where the folder lies.
+            why = str(error).replace(f"'{run.path}': ", "").replace(f"{run.path}/", "")
+            notes = [f"There are no pictures, and it is not played anew: {why}."]
     try:
         return recorded_moments(run, notes=notes)
     except RunFolderError as error:
