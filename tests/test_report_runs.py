@@ -91,23 +91,24 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_recorded_episode_by_hand(tmp_path: Path) -> None:
-    """Episode 1 has replay and reward; episode 2, the last, has no reward, and its window is cut by its beginning."""
-    steps = [agent_step(t, 0, t) for t in range(10)]
-    steps += [agent_step(t, 1, t - 10, reward=float(t == 19)) for t in range(10, 20)]
-    steps += [agent_step(t, 2, t - 20) for t in range(20, 25)]
+    """Episode 1 has replay and reward, and begins in the middle of a window; episode 2, the last, has no reward."""
+    steps = [agent_step(t, 0, t) for t in range(12)]
+    steps += [agent_step(t, 1, t - 12, reward=float(t == 21)) for t in range(12, 22)]
+    steps += [agent_step(t, 2, t - 22) for t in range(22, 27)]
     events = [
         event("replay", 9, 0, 2),
-        event("replay", 18, 1, 12, weight=0.7, credit=2.0),
-        event("reminding", 17, 1, 11, weight=0.3, credit=None),
-        event("replay", 13, 1, 8),  # its source lies before the episode
-        event("replay", 24, 2, 21),
+        event("replay", 20, 1, 14, weight=0.7, credit=2.0),
+        event("reminding", 19, 1, 13, weight=0.3, credit=None),
+        event("replay", 15, 1, 8),  # its source lies before the episode
+        event("replay", 26, 2, 23),
     ]
     found = recorded_moments(agent_run(tmp_path / "run", tables={"steps": steps, "events": events}), notes=["No pictures."])
     assert found.title == "run, episode 1 of stream 0, as it was recorded in training"
     assert found.notes[0] == "No pictures."
     assert "the last recorded episode with both replay and reward" in found.notes[1]
     assert (found.first, found.steps, list(found.frames)) == (0, 10, [])
-    assert found.arcs == [Arc(step=8, source=2, weight=0.7, credit=2.0, length=2, begin=5, end=9)]
+    # Windows of 5 steps are 15 to 19 and 20 to 24 of the run.
+    assert found.arcs == [Arc(step=8, source=2, weight=0.7, credit=2.0, length=2, begin=8, end=12)]
     assert found.readings == [Reading(step=7, source=1, weight=0.3)]
     assert {series.name: series.values[9] for series in found.series} == {"reward": 1.0, "TD error": -0.25, "value": 0.5}
 
