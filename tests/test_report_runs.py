@@ -59,13 +59,21 @@ def _filled(path: Path, names: Any, tables: Tables, summary: dict[str, Any]) -> 
     return read_run(path)
 
 
+def row(table: str, names: Any = AGENT_TABLES, **values: Any) -> tuple[Any, ...]:
+    """A row of a table; columns that are not given are NULL."""
+    assert not values.keys() - names[table].keys()
+    return tuple(values.get(column) for column in names[table])
+
+
 def agent_step(at: int, episode: int, position: int, reward: float = 0.0) -> tuple[Any, ...]:
-    return (at, 0, episode, position, 1, reward, 0.5, -0.25, 0.0, None, None, None, None)
+    signals = {"reward": reward, "value": 0.5, "td_error": -0.25}
+    return row("steps", step=at, stream=0, episode=episode, position=position, action=1, **signals)
 
 
 def event(kind: str, at: int, episode: int, source: int, *, weight: float = 0.5, credit: float | None = 1.0) -> Any:
+    where = {"step": at, "stream": 0, "episode": episode, "source_step": source, "lag": at - source}
     length = 2 if kind == "replay" else None
-    return (kind, at, 0, episode, source, at - source, weight, credit, None, 0.0, 0.0, length)
+    return row("events", kind=kind, **where, weight=weight, credit=credit, reward=0.0, td_error=0.0, replayed_steps=length)
 
 
 def evaluation(env_steps: int, success: float | None, mean: float, split: str = "evaluation") -> tuple[Any, ...]:
@@ -126,7 +134,7 @@ def test_a_long_recorded_episode_is_cut_to_where_it_tells_something(tmp_path: Pa
 
 def test_a_supervised_run_shows_its_loss(tmp_path: Path) -> None:
     steps = [(t, 0, 0, t, 0.1 * t, int(t >= 8), float(t == 8) if t >= 8 else None) for t in range(12)]
-    events = [("replay", 9, 0, 0, 1, 8, 0.9, 0.5, 0.9, None, None, 2)]
+    events = [event("replay", 9, 0, 1)]
     found = recorded_moments(task_run(tmp_path / "run", RunConfig(task=Copying(T=2)), {"steps": steps, "events": events}))
     assert [series.name for series in found.series] == ["loss", "correct"]
     assert found.series[0].values == pytest.approx(0.1 * np.arange(12))
