@@ -1,13 +1,15 @@
-"""What several test files need: a death at a chosen moment, the one line that a mistake gets, and data."""
+"""What several test files need: a death at a chosen moment, the line that a mistake gets, data, a page as it is read."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +87,46 @@ def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, 
         files.append(DataFile(file.name, len(content), f"sha256:{hashlib.sha256(content).hexdigest()}"))
     monkeypatch.setitem(DATA_SETS, "mnist", DataSet("mnist", "small", (Version("mnist", tuple(files)),)))
     return folder.parent, arrays
+
+
+class Page(HTMLParser):
+    """What a page loads, its scripts and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+            self.scripts += [""] if tag == "script" else []
+        self.loads += [
+            value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action", "poster")
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._inside and self._inside[-1] == tag:
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.scripts[-1:] = [self.scripts[-1] + data] if self._inside[-1] == "script" else self.scripts[-1:]
+        else:
+            self.text += data + " "
+
+    @property
+    def explored(self) -> dict[str, Any]:
+        """The explorer's data."""
+        found: dict[str, Any] = json.loads(self.scripts[0])
+        return found
+
+
+@pytest.fixture
+def read_page() -> Callable[[Path], Page]:
+    """Reads a page of HTML."""
+    return Page
