@@ -87,7 +87,7 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
     [
         (
             "rum",
-            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, data, bench, list "
+            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, experiment, reproduce, data, bench, list "
             "(did you mean run?)",
         ),
         ("run", "which task? one of copying, adding, denoise, charlm, pixels; see 'sabsim run --help'"),
