@@ -1,8 +1,8 @@
-"""`sabsim analyze RUN...`: what replay does, run by run, over seeds and beside other runs; tables, numbers and figures."""
+"""`sabsim analyze RUN...`: what replay does, run by run, over seeds, beside other runs; tables, numbers, figures, a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,10 @@ from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from sabsim.analysis.compare import Difference
+    from sabsim.analysis.panels import FigureEntry
     from sabsim.analysis.replay_summary import Across, RunSummary
     from sabsim.analysis.statistics import Outcome
 
@@ -34,7 +37,7 @@ class AnalyzeOptions:
     """Further run folders to set beside these: seeds of another method, or of a control such as an untrained agent (--lr 0)
     or one without replay (--credit no-replay)."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: analysis/ in the run folder)")] = None
-    """Where tables, stats.json and figures are written; needed with several runs."""
+    """Where tables, stats.json, figures and report.html are written; needed with several runs."""
     draws: Annotated[int, arg(metavar="DRAWS")] = 200
     """Draws of each null model."""
     seed: Annotated[int, arg(metavar="N")] = 0
@@ -60,9 +63,11 @@ def main(arguments: Sequence[str]) -> int:
     out = _out(options)
     # Here and not above: what draws takes its time to load, and help or a mistake need none of it.
     from sabsim.analysis.compare import compare
+    from sabsim.analysis.panels import draw_figures
     from sabsim.analysis.replay_json import as_json
     from sabsim.analysis.replay_summary import across_seeds, reward_labels
     from sabsim.analysis.replay_tables import write_comparison, write_stats, write_tables
+    from sabsim.cli.report import write_analysis
 
     console = Console(highlight=False)
     summaries = _measure(console, options.runs, options)
@@ -74,7 +79,13 @@ def main(arguments: Sequence[str]) -> int:
     further = _sensitivity(console, summaries) | _beside(console, summaries, others, differences)
     task = summaries[0].task
     written = [write_stats(as_json(summaries, across, labels, **further), out), *write_tables(summaries, out)]
-    written += write_comparison(differences, out, task=task) + _draw(summaries, others, out)
+    written += write_comparison(differences, out, task=task)
+    figures = draw_figures(summaries)
+    written += _save(figures, out) + _save_comparison(summaries, others, out)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("playing an episode for the report", total=None)
+        page = out / "report.html"
+        written.append(write_analysis(page, summaries, across, labels, figures, after_step=lambda _: progress.advance(bar)))
     console.print(f"{len(written)} files in {out}: {', '.join(path.name for path in written)}", soft_wrap=True)
     return int(len(summaries) + len(others) < len(options.runs) + len(options.compare))
 
@@ -221,37 +232,30 @@ def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | st
         console.print(f"the unit is the seed: {told}; 6 or more can reach 0.05", soft_wrap=True)
 
 
-def _draw(summaries: Sequence[RunSummary], others: Sequence[RunSummary], out: Path) -> list[Path]:
-    """Each figure that there is something to draw for; one of an earlier analysis that has nothing now is removed."""
+def _save(figures: Mapping[FigureEntry, Figure], out: Path) -> list[Path]:
+    """The figures as files; one of an earlier analysis that has nothing to show now is removed."""
     from sabsim.analysis import save
-    from sabsim.analysis.replay_figures import causal_fraction_figure, lag_distribution, peri_reward_histogram
-    from sabsim.analysis.replay_maps import comparison_figure, order_figure, place_map_figure, recall_map_figure
+    from sabsim.analysis.panels import FIGURES
 
-    first = summaries[0].run
-    seeds = f"{len(summaries)} seeds" if len(summaries) > 1 else f"seed {first.seed}"
-    subtitle = f"{first.what}, {first.credit}, {seeds}"
-    signal = "the scored steps" if summaries[0].task else "reward"
-    cause = "showed what is wanted" if summaries[0].task else "earned the reward"
-    figures = {
-        "lags": ("How far back replay reaches", lag_distribution, "lags"),
-        "peri_reward": (f"Replay around {signal}", peri_reward_histogram, "peri_reward"),
-        "causal_fraction": (f"Does replay land on the step that {cause}?", causal_fraction_figure, "causal"),
-        "order": ("Is the past replayed forwards or backwards?", order_figure, "sequences"),
-        "recall_map": ("What each step recalls", recall_map_figure, "recall"),
-        "place_map": ("Which place is replayed from where", place_map_figure, "places"),
-    }
     written = []
-    for name, (title, draw, measure) in figures.items():
-        if any(getattr(summary, measure) for summary in summaries):
-            written += save(draw(summaries, title=f"{title}\n{subtitle}"), out / name)
+    for entry in FIGURES:
+        if entry in figures:
+            written += save(figures[entry], out / entry.name)
         else:
-            _remove(out / name)
-    if others:
-        title = f"Two sets of runs\nthese: {_names(summaries)}; those: {_names(others)}"
-        written += save(comparison_figure(summaries, others, title=title), out / "comparison")
-    else:
-        _remove(out / "comparison")
+            _remove(out / entry.name)
     return written
+
+
+def _save_comparison(summaries: Sequence[RunSummary], others: Sequence[RunSummary], out: Path) -> list[Path]:
+    """The figure of two sets of runs, if there are two; that of an earlier analysis is removed."""
+    from sabsim.analysis import save
+    from sabsim.analysis.replay_maps import comparison_figure
+
+    if not others:
+        _remove(out / "comparison")
+        return []
+    title = f"Two sets of runs\nthese: {_names(summaries)}; those: {_names(others)}"
+    return save(comparison_figure(summaries, others, title=title), out / "comparison")
 
 
 def _names(summaries: Sequence[RunSummary]) -> str:
