@@ -1,4 +1,4 @@
-"""`sabsim analyze RUN...`: what replay does, run by run, over seeds, beside other runs; tables, numbers, figures, a page."""
+"""`sabsim analyze RUN...`: what replay does, by run, over seeds, beside other runs; tables, numbers, figures, a page."""
 
 from __future__ import annotations
 
