@@ -22,6 +22,8 @@ FORMAT = 3
 KIND = "task"
 """What `config.json` says of a supervised run; `sabsim.agents` has another word for its own."""
 
+_LATER = {"record_hidden": False}
+"""Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
 """D of the schedules that need no end: copying finds what to attend to in about as many learning signals."""
@@ -162,6 +164,7 @@ def read_group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     if not isinstance(data, dict):
         raise RunFolderError(f"{where}: the options of {kind.__name__} are missing; the file is damaged")
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    data = {name: value for name, value in _LATER.items() if name in known} | data
     if set(data) != known:
         odd = ", ".join(sorted(set(data) ^ known))
         raise RunFolderError(f"{where}: options missing or unknown: {odd}; the file was changed or is damaged")
