@@ -152,7 +152,7 @@ class Agent:
         if self._see is not None and other._see is not None:
             other._see.restore(self._see.state())
         if self._scale is not None and other._scale is not None:
-            other._scale.follow(self._scale)
+            other._scale.follow(self._scale.state())
         return other
 
     def window(self, observe: Callable[[int], None] | None = None) -> Played:
@@ -253,6 +253,14 @@ class Agent:
             "windows": self._windows,
             "action_credit": None if self.action_credit is None else self.action_credit.state(),
         }
+
+    def follow(self, state: dict[str, Any]) -> None:
+        """Takes over the scales of another agent of that ``state``, and nothing that belongs to its streams."""
+        self._square, self._largest, self._windows = state["square"], state["largest"], state["windows"]
+        if self._see is not None and state["see"] is not None:
+            self._see.restore(state["see"])
+        if self._scale is not None and state["scale"] is not None:
+            self._scale.follow(state["scale"])
 
     def restore(self, state: dict[str, Any]) -> None:
         """The opposite of ``state``."""

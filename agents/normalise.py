@@ -98,9 +98,9 @@ class RewardScale:
         self._sums[over] = 0
         return reward / self._running.deviation[0]
 
-    def follow(self, other: RewardScale) -> None:
-        """Takes over what ``other`` has met, but not its streams' sums."""
-        self._running.restore(other._running.state())
+    def follow(self, state: dict[str, Any]) -> None:
+        """Takes over what another one of that ``state`` has met, but not its streams' sums."""
+        self._running.restore(state["running"])
 
     def state(self) -> dict[str, Any]:
         """As JSON can hold it, exactly."""

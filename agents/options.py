@@ -72,6 +72,8 @@ class AgentLearnerOptions:
     """Temperature at which half of the episodes draw what they recall; 0: none do."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed."""
+    replay_threshold: Annotated[float, arg(metavar="FACTOR")] = 0.0
+    """Credits below this multiple of the usual greatest one are not replayed either; 0: all are."""
     retention: _Text = "novelty"
     """Which microstates stay when slots are full: novelty, recent, reservoir, relevancy, surprise or all."""
     slots: Annotated[int, arg(metavar="S")] = 16
@@ -136,6 +138,8 @@ class AgentRunOptions:
 
     seed: Annotated[int, arg(metavar="N")] = 0
     """Seed of environments, parameters, actions and retention; evaluations use their own."""
+    begin_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint="(default: untrained)")] = None
+    """Run folder of an agent that this one begins as: its parameters, optimiser and scales, but a fresh memory."""
     streams: Annotated[int, arg(metavar="B")] = 32
     """Environments played side by side (B)."""
     steps: Annotated[int, arg(metavar="STEPS")] = 500_000

@@ -188,7 +188,7 @@ class AgentRecorder:
         for t, share, origin, paid, error in found:
             step = self._start + begin + t
             place = (step, stream, followed.episode, origin, step - origin)
-            self._waiting["events"].append(("reminding", *place, share, None, None, paid, error, None))
+            self._waiting["events"].append(("reminding", *place, share, None, None, paid, error, None, None))
 
     def _lately(self, played: Played) -> tuple[Array, Array]:
         """Rewards and TD errors of the window and of so many steps before that any recall it replays is among them."""
@@ -207,7 +207,8 @@ class AgentRecorder:
         for stream, step, *figures, length in zip(streams.tolist(), *columns, strict=True):
             episode = self._followed[stream].episode_at(step)
             reward, td_error = (float(column[step - first, stream]) for column in lately)
-            self._waiting["events"].append(("replay", step, stream, episode, *figures, None, reward, td_error, length))
+            row = ("replay", step, stream, episode, *figures, None, reward, td_error, length, now - 1)
+            self._waiting["events"].append(row)
 
 
 def _situation(info: dict[str, Any]) -> list[Any]:

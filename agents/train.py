@@ -20,6 +20,9 @@ from .config import AgentConfig
 from .loop import AgentLoop
 from .tables import AGENT_TABLES
 
+LEARNED = ("flat", "optimizer.", "usual.", "learner.typical", "learner.usual_credit")
+"""What of a learner's state was learned and belongs to no stream: how its names begin."""
+
 
 def train_agent(
     config: AgentConfig | None, *, out: str | Path, resume: bool = False, display: Display | None = None
@@ -62,10 +65,34 @@ def train_agent(
     # Before the parts: an environment may take its time.
     folder.require_free()
     parts = build_agent(config)
+    begin_as(parts)
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
         return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
+
+
+def begin_as(parts: AgentParts) -> None:
+    """Gives a fresh agent what the run of its option ``begin_from`` has learned, if there is one.
+
+    Raises RunFolderError: if that is no agent's run. ConfigError: if the two are not of the same sizes.
+    """
+    where = parts.config.run.begin_from
+    if where is None:
+        return
+    folder = RunFolder(Path(where))
+    read_agent_config(folder)
+    if not folder.checkpoint.exists():
+        raise RunFolderError(f"'{folder.path}': no checkpoint yet, from which to begin")
+    checkpoint = load_checkpoint(folder)
+    learner = parts.agent.learner
+    mine, theirs = learner.state_dict(), checkpoint.states["learner"]
+    shared = {name: theirs[name] for name in mine if name in theirs and name.startswith(LEARNED)}
+    try:
+        learner.load_state_dict(mine | shared)
+        parts.agent.follow(checkpoint.numbers["agent"])
+    except (ConfigError, KeyError, ValueError) as error:
+        raise ConfigError(f"begin_from = {where!r}: of another kind or size ({error})") from error
 
 
 def read_agent_config(folder: RunFolder) -> AgentConfig:
@@ -120,6 +147,7 @@ def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> 
         folder.write_config(wanted)
     folder.summary.unlink(missing_ok=True)
     if checkpoint is None:
+        begin_as(parts)
         return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
 
     def restored(database: RunDatabase) -> AgentLoop:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sabsim.errors import RunFolderError
 
-FORMAT = 3
+FORMAT = 4
 """Version of the run folder that is understood."""
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from ._base import Observation, SmallEnv, Step, check_integer, check_number
 from ._drawing import FAINT, FLOOR, GREEN, INK, RED, WALL, WATER, Canvas, blend
 
 PHASES = ("before", "changed", "after")
-CHANGES = {"4x": 4.0, "0x": 0.0}
+CHANGES = {"4x": 4.0, "0x": 0.0, "equal": 1.0}
 LEFT, RIGHT, STAY = 0, 1, 2
 
 
@@ -21,9 +21,10 @@ class LinearTrack(SmallEnv):
     ## Description
     A rat shuttles between two wells at the ends of a track. A session has three epochs of ``laps_per_epoch`` laps
     each: both wells pay the same; the well at one end pays four times as much (session ``4x``) or nothing (``0x``);
-    both pay the same again. Which end changes is constant in a session. Nothing shows the change but the rewards
-    themselves. A lap is one run from one end to the other, counted on arrival. In the study the changed well altered
-    the rate of reverse replay there, with forward replay unchanged. The rat may dwell.
+    both pay the same again. Which end changes is constant in a session. In a session ``equal``, for training and as a
+    control, neither does. Nothing shows the change but the rewards themselves. A lap is one run from one end to the
+    other, counted on arrival. In the study the changed well altered the rate of reverse replay there, with forward
+    replay unchanged. The rat may dwell.
 
     ## Action Space
     `Discrete(3)`: 0 one position to the left, 1 to the right, 2 stay. Running against an end is staying.
@@ -32,8 +33,8 @@ class LinearTrack(SmallEnv):
     `Box(0, 1, (length + 3,), float32)`:
     entries 0 to length - 1, the place code: 1 at the rat's position and 0 elsewhere, or, with ``field_width`` > 0,
     the rates of place cells, exp(-(distance / field_width)^2 / 2); entry length, the reward just received, divided by
-    the largest that this session type pays; entries length + 1 and length + 2, the rat is at well 0 (left), at well 1
-    (right).
+    four times ``reward``, the largest that any session pays; entries length + 1 and length + 2, the rat is at well 0
+    (left), at well 1 (right).
 
     ## Rewards
     On arrival at an end, if the rat comes from the other end: ``reward``, times 4 or 0 at the changed end in the
@@ -47,9 +48,9 @@ class LinearTrack(SmallEnv):
     and nothing it could perceive announced it. Registered with a limit of 20,000 steps (truncated).
 
     ## Arguments
-    ``length`` (10): positions, at least 2. ``laps_per_epoch`` (20). ``session`` ("4x"): "4x" or "0x". ``changed_end``
-    ("random"): "random", 0 (left) or 1 (right). ``reward`` (1.0): the equal reward. ``field_width`` (0.0): width of
-    the place fields in positions, 0 for a one-hot code.
+    ``length`` (10): positions, at least 2. ``laps_per_epoch`` (20). ``session`` ("4x"): "4x", "0x" or "equal".
+    ``changed_end`` ("random"): "random", 0 (left) or 1 (right). ``reward`` (1.0): the equal reward. ``field_width``
+    (0.0): width of the place fields in positions, 0 for a one-hot code.
 
     `info`: ``position``; ``phase`` ("before", "changed", "after") and ``epoch`` (0, 1, 2), of the lap that is run or
     that has just ended; ``laps`` (finished); ``direction`` (+1 the last step went right, -1 left, 0 it did not move);
@@ -59,9 +60,9 @@ class LinearTrack(SmallEnv):
 
     ## Returns of scripted policies
     ``optimal_action`` runs to the other end without dwelling, which maximises the reward per step. A session of the
-    default arguments returns 90 in 540 steps (``0x``: 50), 111.1 laps per 1,000 steps. Uniformly random actions
-    need 135 steps a lap in the mean (1.5 * 9 * 10, the hitting time of a lazy random walk), 7.4 laps per 1,000
-    steps, 8,100 steps a session, which returns the same 90.
+    default arguments returns 90 in 540 steps (``0x``: 50, ``equal``: 60), 111.1 laps per 1,000 steps. Uniformly
+    random actions need 135 steps a lap in the mean (1.5 * 9 * 10, the hitting time of a lazy random walk), 7.4 laps
+    per 1,000 steps, 8,100 steps a session, which returns the same 90.
 
     ## References
     Ambrose, Pfeiffer & Foster (2016), Reverse replay of hippocampal place cells is uniquely modulated by changing
@@ -79,7 +80,7 @@ class LinearTrack(SmallEnv):
         *,
         length: int = 10,
         laps_per_epoch: int = 20,
-        session: Literal["4x", "0x"] = "4x",
+        session: Literal["4x", "0x", "equal"] = "4x",
         changed_end: Literal["random", 0, 1] = "random",
         reward: float = 1.0,
         field_width: float = 0.0,
@@ -89,13 +90,13 @@ class LinearTrack(SmallEnv):
         self.length = check_integer("length", length, 2)
         self.laps_per_epoch = check_integer("laps_per_epoch", laps_per_epoch, 1)
         if session not in CHANGES:
-            raise ValueError(f"session is {session!r}; it must be '4x' or '0x'")
+            raise ValueError(f"session is {session!r}; it must be '4x', '0x' or 'equal'")
         if changed_end not in ("random", 0, 1) or isinstance(changed_end, bool):
             raise ValueError(f"changed_end is {changed_end!r}; it must be 'random', 0 or 1")
         self.session, self.changed_end = session, changed_end
         self.reward = check_number("reward", reward, 0.0)
         self.field_width = check_number("field_width", field_width, 0.0)
-        self.largest = self.reward * max(1.0, CHANGES[session]) or 1.0
+        self.largest = self.reward * max(CHANGES.values()) or 1.0
         self.action_space = Discrete(3)
         self.observation_space = Box(0.0, 1.0, (self.length + 3,), np.float32)
         self.codes = self._place_codes()
@@ -189,7 +190,8 @@ class LinearTrack(SmallEnv):
         wide = 320
         canvas = Canvas(116, wide)
         side = ("LEFT", "RIGHT")[self.changed]
-        names = ("EPOCH 1: EQUAL", f"EPOCH 2: {self.session} ON THE {side}", "EPOCH 3: EQUAL AGAIN")
+        changing = "EQUAL" if self.session == "equal" else f"{self.session} ON THE {side}"
+        names = ("EPOCH 1: EQUAL", f"EPOCH 2: {changing}", "EPOCH 3: EQUAL AGAIN")
         canvas.text(12, 10, names[self.epoch], INK)
         lap = f"LAP {self.laps}"
         canvas.text(wide - 12 - 6 * len(lap) + 1, 10, lap, INK)
@@ -202,7 +204,7 @@ class LinearTrack(SmallEnv):
             canvas.disc(left + place * gap, floor + 4, 1.6, FAINT)
         for end, x in ((0, left - 34), (1, right + 34)):
             pays, ready = self._pays(end), end != self.origin
-            changed = self.epoch == 1 and end == self.changed
+            changed = self.epoch == 1 and end == self.changed and self.session != "equal"
             rim = (GREEN if pays else RED) if changed else WALL
             canvas.box(x - 15, floor - 10, x + 15, floor + 2, rim, round_by=4)
             canvas.box(x - 12, floor - 10, x + 12, floor - 3, blend(WATER, FLOOR, 0.2 if ready and pays else 0.75))

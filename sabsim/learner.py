@@ -135,6 +135,7 @@ class StreamingLearner:
                     budget=credit.replays,
                     k_trunc=credit.k_trunc,
                     negligible=credit.negligible,
+                    threshold=credit.replay_threshold,
                 )
         self._encoding: Encoding | None = None
         if encoder is not None and module is not None:
@@ -456,6 +457,8 @@ class StreamingLearner:
         rooms["learner"] = {"local": w.age, "fault": self._watch.fault, "typical": self._typical, "y": w.y}
         if self._memory is not None:
             rooms["macrostate"] = self._memory.arrays
+        if self._replay is not None and self._replay.threshold:
+            rooms["learner"]["usual_credit"] = self._replay.usual
         if self._usual is not None:
             rooms["usual"] = self._usual.arrays
         if self._encoding is not None and self._encoding.arrays:

@@ -18,6 +18,9 @@ from .macrostate import Macrostate
 from .network import Parameters
 from .window import Credits, Window
 
+USUAL_UPDATES = 1000
+"""Updates over which the mean square of credits runs that the threshold is a multiple of."""
+
 
 class ReplayEvents(NamedTuple):
     """Replays of one update, R per stream; every field has shape ``(streams, R)``.
@@ -106,12 +109,19 @@ class Replay:
     Credits below ``negligible`` times the update's greatest are dropped: most moments of most streams have nothing to
     tell the past, and a segment costs k_trunc steps however small the credit it carries.
 
+    ``threshold``: a chosen credit is dropped unless it is at least this multiple of the usual one, the root of a running
+    mean, over updates, of the mean over streams of the greatest squared norm; 0 drops nothing.
+
     ``encoding``: where segments have their inputs from, and their credit goes to, if there is an encoder before the cell.
     """
 
-    def __init__(self, parameters: Parameters, *, streams: int, budget: int, k_trunc: int, negligible: float) -> None:
+    def __init__(
+        self, parameters: Parameters, *, streams: int, budget: int, k_trunc: int, negligible: float, threshold: float = 0.0
+    ) -> None:
         self.parameters, self.budget, self.k_trunc = parameters, budget, k_trunc
-        self.negligible = negligible
+        self.negligible, self.threshold = negligible, threshold
+        # Mean square of the greatest credits, and the updates it is of, up to `USUAL_UPDATES`.
+        self.usual = parameters.flat.new_zeros(2)
         self.encoding: Encoding | None = None
         self.segments = Segments(parameters, rows=streams * budget, k_trunc=k_trunc)
 
@@ -119,6 +129,16 @@ class Replay:
         """The slots of greatest credit norm and those norms, each ``(B, budget)``, greatest first; 0: not replayed."""
         norm, slot = torch.linalg.vector_norm(credits.credit, dim=2).topk(self.budget, dim=1)
         return slot, torch.where(norm >= self.negligible * norm.max(), norm, 0.0)
+
+    def admit(self, norm: Tensor) -> Tensor:
+        """The chosen norms ``(B, budget)``, 0 below the threshold; afterwards what is usual follows them."""
+        if not self.threshold:
+            return norm
+        square, updates = self.usual
+        admitted = torch.where(norm >= self.threshold * square.sqrt(), norm, 0.0)
+        updates.add_(1).clamp_(max=USUAL_UPDATES)
+        square.lerp_(torch.nan_to_num(norm).max(dim=1).values.square().mean(), 1 / updates)
+        return admitted
 
     def backward(self, credits: Credits, slot: Tensor, norm: Tensor, memory: Macrostate) -> Tensor:
         """Adds the gradient of the chosen segments; returns the lengths of the segments, ``(B, budget)``."""

@@ -41,7 +41,7 @@ def step(at: int, episode: int, position: int, *, reward: float = 0.0, place: in
 
 def replay(at: int, episode: int, source: int, *, credit: float = 1.0, reward: float = 0.0, length: int = 2) -> Any:
     """A row of `events`, of stream 0; the TD error is as large as the credit."""
-    return ("replay", at, 0, episode, source, at - source, 0.5, credit, None, reward, -credit, length)
+    return ("replay", at, 0, episode, source, at - source, 0.5, credit, None, reward, -credit, length, at)
 
 
 def exam(path: Path, **changes: Any) -> Path:
@@ -225,9 +225,9 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "nothing is recorded" in mistake(str(make_run(tmp_path / "empty")))
     (run / "run.sqlite").write_bytes(b"no database" * 100)
     assert "cannot be read" in mistake(str(run))
-    (other / "config.json").write_text(json.dumps({"format": 3, "kind": "agent", "learner": 3}))
+    (other / "config.json").write_text(json.dumps({"format": 4, "kind": "agent", "learner": 3}))
     assert "the file is damaged" in mistake(str(other))
-    (other / "config.json").write_text(json.dumps({"format": 3, "task": "copying"}))
+    (other / "config.json").write_text(json.dumps({"format": 4, "task": "copying"}))
     assert "is the run of a supervised task" in mistake(str(other))
 
 

@@ -128,7 +128,7 @@ def test_a_foreign_run_folder_is_one_line(finished: Path, mistake: Callable[...,
     data = json.loads((finished / "config.json").read_text())
     (finished / "config.json").write_text(json.dumps(data | {"format": 99}))
     for command in (["run", "copying", "--resume", *out], ["evaluate", str(finished)]):
-        assert "run-folder format 99, but this sabsim reads format 3; use the version" in mistake(*command)
+        assert "run-folder format 99, but this sabsim reads format 4; use the version" in mistake(*command)
     (finished / "config.json").write_text("{")
     assert "cannot be read" in mistake("evaluate", str(finished))
 

@@ -28,13 +28,13 @@ def session(**arguments: Any) -> tuple[list[float], list[dict[str, Any]], float,
     return rewards, infos, total, steps
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("4x", 90.0), ("0x", 50.0)])
+@pytest.mark.parametrize(("kind", "expected"), [("4x", 90.0), ("0x", 50.0), ("equal", 60.0)])
 def test_the_optimal_return(kind: str, expected: float) -> None:
     _, _, total, steps = session(session=kind)
     assert (total, steps) == (expected, 540)
 
 
-@pytest.mark.parametrize("kind", ["4x", "0x"])
+@pytest.mark.parametrize("kind", ["4x", "0x", "equal"])
 @pytest.mark.parametrize("end", [0, 1])
 def test_only_the_changed_end_in_the_second_epoch_pays_otherwise(kind: str, end: int) -> None:
     rewards, infos, _, _ = session(session=kind, changed_end=end, laps_per_epoch=7, reward=0.5)
@@ -43,7 +43,7 @@ def test_only_the_changed_end_in_the_second_epoch_pays_otherwise(kind: str, end:
     assert [i["phase"] for i in infos] == ["before"] * 7 + ["changed"] * 7 + ["after"] * 7
     for reward, info in zip(rewards, infos, strict=True):
         changed = info["epoch"] == 1 and info["end"] == end
-        assert reward == info["reward_size"] == 0.5 * ({"4x": 4, "0x": 0}[kind] if changed else 1)
+        assert reward == info["reward_size"] == 0.5 * ({"4x": 4, "0x": 0, "equal": 1}[kind] if changed else 1)
     assert {i["changed_end"] for i in infos} == {end}
     ends = [i["end"] for i in infos]
     assert all(a != b for a, b in itertools.pairwise(ends))
@@ -122,7 +122,7 @@ def test_the_registered_limit_truncates() -> None:
         ({"length": 1}, "length is 1; it must be an integer of at least 2"),
         ({"length": 2.5}, "length is 2.5; it must be an integer of at least 2"),
         ({"laps_per_epoch": 0}, "laps_per_epoch is 0; it must be an integer of at least 1"),
-        ({"session": "2x"}, "session is '2x'; it must be '4x' or '0x'"),
+        ({"session": "2x"}, "session is '2x'; it must be '4x', '0x' or 'equal'"),
         ({"changed_end": 2}, "changed_end is 2; it must be 'random', 0 or 1"),
         ({"changed_end": True}, "changed_end is True; it must be 'random', 0 or 1"),
         ({"reward": -1.0}, "reward is -1.0; it must be a number of at least 0"),
@@ -156,5 +156,5 @@ def test_any_arguments(length: int, laps: int, kind: Any, end: Any, width: float
         if info["arrived"]:
             arrivals.append((info["epoch"], info["end"]))
     assert steps == 3 * laps * (length - 1)
-    factor = {"4x": 4, "0x": 0}[kind]
+    factor = {"4x": 4, "0x": 0, "equal": 1}[kind]
     assert total == sum(factor if a == (1, info["changed_end"]) else 1 for a in arrivals)

@@ -31,7 +31,7 @@ STREAMS, EPISODES, OFFSET = 4, 40, 3
 def make_run(path: Path, *, climbs: bool = True, recorded: bool = True) -> Path:
     """A run folder: from chance to 99 % at half time; output i recalls step 0 at first, step i with weight 0.8 later."""
     path.mkdir(parents=True)
-    (path / "config.json").write_text(json.dumps({"format": 3, "task": "copying", "task_options": {"T": 5}}))
+    (path / "config.json").write_text(json.dumps({"format": 4, "task": "copying", "task_options": {"T": 5}}))
     (path / "summary.json").write_text(json.dumps({"accuracy": 0.99, "baselines": TASK.baselines()}))
     database = RunDatabase(path / "run.sqlite")
     for episode in range(0, EPISODES + 1, 4):
@@ -48,7 +48,7 @@ def make_run(path: Path, *, climbs: bool = True, recorded: bool = True) -> Path:
             rows = [(step, 0, episode, step - first, 0.1, int(step - first >= OUTPUT), None) for step in steps]
             database.insert("steps", rows)
             database.insert("events", [_reminding(first, episode, i) for i in range(10)])
-    replay = ("replay", OFFSET + OUTPUT, 0, 0, OFFSET, OUTPUT, 0.5, 1.0, 0.1, None, None, 5)
+    replay = ("replay", OFFSET + OUTPUT, 0, 0, OFFSET, OUTPUT, 0.5, 1.0, 0.1, None, None, 5, OFFSET + OUTPUT)
     database.insert("events", [replay])
     database.commit()
     database.close()
@@ -58,7 +58,7 @@ def make_run(path: Path, *, climbs: bool = True, recorded: bool = True) -> Path:
 def _reminding(first: int, episode: int, i: int) -> tuple[object, ...]:
     source, weight = (0, 0.25) if episode < EPISODES / 2 else (i, 0.8)
     lag = OUTPUT + i - source
-    return ("reminding", first + OUTPUT + i, 0, episode, first + source, lag, weight, None, 0.1, None, None, None)
+    return ("reminding", first + OUTPUT + i, 0, episode, first + source, lag, weight, None, 0.1, None, None, None, None)
 
 
 @pytest.fixture
@@ -110,12 +110,12 @@ def test_damaged_folders_are_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="cannot be read"):
         read_run(tmp_path / "nowhere")
     (folder / "config.json").write_text('{"format": 99}')
-    with pytest.raises(RunFolderError, match="format 99, but 3 is"):
+    with pytest.raises(RunFolderError, match="format 99, but 4 is"):
         read_run(folder)
     (folder / "config.json").write_text("[]")
     with pytest.raises(RunFolderError, match="is not a JSON object"):
         read_run(folder)
-    (folder / "config.json").write_text('{"format": 3}')
+    (folder / "config.json").write_text('{"format": 4}')
     (folder / "run.sqlite").write_text("no database, but long enough to be taken for one" * 40)
     with pytest.raises(RunFolderError, match=r"run\.sqlite': cannot be read"):
         read_run(folder).curve()
@@ -202,7 +202,7 @@ def test_recall_map_shows_mean_weights_early_and_late(folder: Path) -> None:
 
 def test_recall_map_of_a_run_that_does_not_climb_nor_tell_its_causes(tmp_path: Path) -> None:
     path = make_run(tmp_path / "flat", climbs=False)
-    (path / "config.json").write_text(json.dumps({"format": 3, "task": "denoise", "task_options": {"T": 5}}))
+    (path / "config.json").write_text(json.dumps({"format": 4, "task": "denoise", "task_options": {"T": 5}}))
     figure = recall_map(read_run(path), title="What")
     assert "Midway" in texts(figure)
     assert "framed" not in texts(figure)

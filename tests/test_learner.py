@@ -48,6 +48,7 @@ CASES = [
         replace(NOISY, trigger="replay", negligible=0.1), All(slots=40),
         replace(NETWORK, salience="affine", sparsify="relu", readout="weights"),
     ),
+    Case(replace(NOISY, replay_threshold=0.8), Novelty(slots=SLOTS), replace(NETWORK, salience="tanh")),
     Case(NOISY, Novelty(slots=SLOTS), replace(NETWORK, salience="tanh", sparsify="normalised")),
     Case(TBPTT(k_trunc=4)),
     Case(TBPTT(k_trunc=4, update_every=1)),
@@ -255,6 +256,51 @@ def test_negligible_credit_is_not_replayed(fraction: float) -> None:
         for name, gradient in expected.items():
             torch.testing.assert_close(learner.grads[name], gradient, rtol=1e-9, atol=1e-12)
     assert dropped > 10
+
+
+class Thresholded(Negligible):
+    """The oracle with only the twins connected whose credit is at least a multiple of the usual greatest."""
+
+    fraction, threshold = 0.0, 1.0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.usual, self.updates = 0.0, 0
+
+    def _greatest_credit(self) -> set[tuple[int, int]]:
+        norms = {source: float(credit.norm()) for source, credit in self.credit.items()}
+        admitted = {source for source in norms if norms[source] >= self.threshold * self.usual**0.5}
+        greatest = [max((norm for (b, _), norm in norms.items() if b == stream), default=0.0) for stream in range(STREAMS)]
+        self.updates += 1
+        self.usual += (sum(norm * norm for norm in greatest) / STREAMS - self.usual) / self.updates
+        return admitted
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_credit_below_the_threshold_is_not_replayed(backend: str) -> None:
+    """The gradient is the oracle's with the credits zeroed that are not several times as large as is usual."""
+    rule = SAB(k_top=3, k_trunc=4, replays=SLOTS, explore=0.0, negligible=0.0, replay_threshold=0.8)
+    learner = Case(rule, backend=backend).learner(optimizer=SGD(lr=0.0))
+    oracle = Thresholded(
+        learner.parameters, streams=STREAMS, k_top=3, k_trunc=4, slots=SLOTS, salience="cosine", readout="summary"
+    )  # fmt: skip
+    oracle.threshold, counts = rule.replay_threshold, []
+    for t in range(80):
+        done = torch.tensor([t % 11 == 5, t % 14 == 4, False])
+        for side in (learner, oracle):
+            side.reset(done)
+        x, signal, birth = 2 * draw(t, STREAMS, D_IN), signal_at(t), learner.macrostate.birth
+        torch.testing.assert_close(learner.step(x), oracle.step(x, birth), rtol=1e-12, atol=1e-12)
+        events, expected = learner.learn(signal), oracle.learn(signal)
+        if expected is None or events is None:
+            continue
+        oracle.updates += not oracle.credit  # the oracle does not ask when there is none
+        counts.append((len(oracle.replayed), len(oracle.credit)))
+        assert int(events.valid.sum()) == len(oracle.replayed)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(learner.grads[name], gradient, rtol=1e-9, atol=1e-12)
+    assert any(replayed == 0 < credited for replayed, credited in counts)
+    assert any(0 < replayed < credited for replayed, credited in counts)
 
 
 # What makes an update due

@@ -89,7 +89,7 @@ def test_what_depends_on_machine_task_and_budget_is_filled_in() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, r"run-folder format 99, but this sabsim reads format 3; .*sabsim 7\.0"),
+        ({"format": 99}, r"run-folder format 99, but this sabsim reads format 4; .*sabsim 7\.0"),
         ({"task": "juggling"}, "unknown task 'juggling'; this sabsim has copying"),
         ({"learner": {"slots": 3}}, "options missing or unknown: .*k_top"),
         ({"run": None}, "RunOptions are missing"),
@@ -180,20 +180,24 @@ def test_events_belong_to_the_sequence_they_happened_in(learner: dict[str, Any],
     }
     events = read_rows(
         path,
-        "SELECT kind, step, stream, episode, source_step, lag, weight, credit, replayed_steps, loss FROM events",
+        "SELECT kind, step, stream, episode, source_step, lag, weight, credit, replayed_steps, loss, update_step "
+        "FROM events",
     )
     assert {row[0] for row in events} == {"reminding", "replay"}
-    for kind, step, stream, episode, source, lag, weight, credit, replayed, loss in events:
+    for kind, step, stream, episode, source, lag, weight, credit, replayed, loss, update in events:
         start = starts[stream, episode]
         assert start <= source < step < start + 25
         assert lag == step - source
         assert loss >= 0
         if kind == "reminding":
             assert REMINDING_THRESHOLD <= weight <= 1 + 1e-6
-            assert (credit, replayed) == (None, None)
+            assert (credit, replayed, update) == (None, None, None)
         else:
             assert credit > 0
             assert 1 <= replayed <= 5
+            block = config.learner.update_every or 5
+            assert step <= update < step + 5
+            assert (update + 1) % block == 0
 
 
 def test_one_sequence_in_record_every_is_written_step_by_step(tmp_path: Path) -> None:

@@ -56,25 +56,22 @@ def compressed(rows: Rows) -> H5DataIO:
     return H5DataIO(rows, compression="gzip", compression_opts=1, shuffle=True)
 
 
-def column(snapshot: Snapshot, table: str, what: Column, *, dt: float, told: Told) -> H5DataIO | None:
+def column(snapshot: Snapshot, table: str, what: Column, *, dt: float, told: Told, narrow: bool = False) -> H5DataIO | None:
     """The values of `what` in all rows of `table`; None if it has no value in any.
 
-    Times are in s, `dt` per step. A number is an integer if all its values are, and of 8 bits if they are all 0 and 1;
-    otherwise a 64-bit float, NaN for NULL, as is a flag that is NULL somewhere.
+    Times are in s, `dt` per step. What is NULL somewhere is a 64-bit float, NaN there; else a count is a 64-bit integer and
+    a flag a bool. With `narrow` a number or count that is 0 or 1 in all rows has 8 bits.
     """
     count, figures = snapshot.count(table), snapshot.figures(table, what.expression)
     if not figures.told:
         return None
-    whole = figures.told == count
     dtype: Any = np.float64
     if what.kind == "text":
         dtype = h5py.string_dtype()
-    elif what.kind == "flag" and whole:
-        dtype = np.bool_
-    elif what.kind == "number" and whole and figures.binary:
-        dtype = np.int8
-    elif what.kind == "number" and whole and figures.integers:
-        dtype = np.int64
+    elif figures.told == count:
+        dtype = {"flag": np.bool_, "count": np.int64}.get(what.kind, np.float64)
+        if narrow and figures.binary and what.kind in ("number", "count"):
+            dtype = np.int8
     scale = dt if what.kind == "time" else None
 
     def take(first: int, last: int) -> NDArray[Any]:

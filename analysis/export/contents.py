@@ -8,7 +8,7 @@ from typing import Literal
 from ..folders import Run
 from ..laps import TRACK
 
-Kind = Literal["time", "number", "flag", "text"]
+Kind = Literal["time", "number", "count", "flag", "text"]
 
 HALF = 0.5
 """An interval ends half a step after its last step: two that follow each other must not touch."""
@@ -22,7 +22,7 @@ class Column:
         name: as in the file
         expression: SQL over a table of `Snapshot`; of a time, its value in steps
         meaning: one sentence for the file
-        kind: time (in s, a float), number, flag (bool) or text
+        kind: time (in s), number, count (an integer), flag (whether) or text
         unit: of a number
     """
 
@@ -47,14 +47,15 @@ class Intervals:
     @property
     def all_columns(self) -> tuple[Column, ...]:
         """With start and stop."""
-        start = Column(name="start_time", expression=self.first, kind="time", meaning="Time of the first step, in s.")
-        stop = Column(
-            name="stop_time", expression=f"{self.last} + {HALF}", kind="time", meaning="Half a step after the last step, in s."
-        )
+        first, last = "Time of the first step, in s.", "Half a step after the last step, in s."
+        start = Column(name="start_time", expression=self.first, kind="time", meaning=first)
+        stop = Column(name="stop_time", expression=f"{self.last} + {HALF}", kind="time", meaning=last)
         return (start, stop, *self.columns)
 
 
-_EPISODE = Column(name="episode", expression="episode", meaning="Number of the episode in its stream, from 0.")
+_EPISODE = Column(
+    name="episode", expression="episode", kind="count", meaning="Number of the episode in its stream, from 0."
+)
 _RECORDED = Column(
     name="is_recorded",
     expression="episode IN (SELECT episode FROM steps)",
@@ -70,7 +71,7 @@ def trials(run: Run) -> Intervals:
         columns = (
             _EPISODE,
             Column(name="return", expression='"return"', meaning="Sum of the trial's rewards."),
-            Column(name="success", expression="success", kind="flag", meaning="Whether it succeeded, as the environment tells."),
+            Column(name="success", expression="success", kind="flag", meaning="Whether it succeeded, where that is told."),
             Column(name="terminated", expression="terminated", kind="flag", meaning="Whether the environment ended it."),
             Column(name="truncated", expression="truncated", kind="flag", meaning="Whether it was cut off."),
             _RECORDED,
@@ -89,16 +90,25 @@ def replay(run: Run) -> Intervals:
     """One row per trigger: overlapping or touching rows would lose all their columns in pynapple."""
     source = "the source that got the most credit"
     columns = [
-        Column(name="sources", expression="sources", meaning="How many remembered states were replayed from this trigger."),
+        Column(
+            name="sources", expression="sources", kind="count", meaning="How many states were replayed from this trigger."
+        ),
         Column(name="credit", expression="total", meaning="Credit that reached them: sum of the L2 norms of dL/dm."),
         Column(name="source_time", expression="source_step", kind="time", meaning=f"When {source} was met, in s."),
         Column(name="source_weight", expression="weight", meaning=f"Recall weight of {source}, 0 to 1."),
+        Column(
+            name="update_time",
+            expression="update_step",
+            kind="time",
+            meaning=f"When {source} was replayed: the last step of the update, in s.",
+        ),
     ]
     if run.agent:
-        paid = Column(
-            name="is_rewarded", expression="reward != 0", kind="flag", meaning="Whether the triggering step was paid (not 0)."
-        )
-        columns += [paid, Column(name="td_error", expression="td_error", meaning=_TD_ERROR)]
+        paid = "Whether the triggering step was paid, that is its reward is not 0."
+        columns += [
+            Column(name="is_rewarded", expression="reward != 0", kind="flag", meaning=paid),
+            Column(name="td_error", expression="td_error", meaning=_TD_ERROR),
+        ]
     else:
         columns.append(Column(name="loss", expression="loss", meaning="Weighted loss at the triggering step."))
     return Intervals(
@@ -107,8 +117,8 @@ def replay(run: Run) -> Intervals:
         first="step",
         last="step",
         meaning=(
-            "Replay, one row per trigger: the step that recalled with the greatest weight in the window whose update replayed. "
-            "The single sources are the series replay_*."
+            "Replay, one row per trigger: the step that recalled with the greatest weight in the window whose update "
+            "replayed. The single sources are the series replay_*."
         ),
         columns=tuple(columns),
     )
@@ -130,7 +140,7 @@ LAPS = Intervals(
     table="laps",
     meaning="Runs from one end of the track to the other: from the first step seen away from an end to the arrival.",
     columns=(
-        Column(name="end", expression="end", kind="text", meaning="The end that the lap leads to."),
+        Column(name="towards", expression="towards", kind="text", meaning="The end that the lap leads to, left or right."),
         Column(name="phase", expression="phase", kind="text", meaning="The session's phase when the lap begins."),
         Column(name="reward", expression="reward", meaning="What the actions of the lap were paid."),
     ),
@@ -144,8 +154,8 @@ def has_laps(run: Run) -> bool:
 
 STEP_SERIES = {
     True: (
-        Column(name="action", expression="action", meaning="Number of the action taken."),
-        Column(name="reward", expression="reward", meaning="Reward paid at the step, as the environment gave it; 0 included."),
+        Column(name="action", expression="action", kind="count", meaning="Number of the action taken."),
+        Column(name="reward", expression="reward", meaning="Reward paid at the step, as the environment gave it; or 0."),
         Column(name="value", expression="value", meaning="The agent's value of the state before the action."),
         Column(name="td_error", expression="td_error", meaning=_TD_ERROR),
         Column(name="entropy", expression="entropy", unit="nats", meaning="Entropy of the policy."),
@@ -160,9 +170,22 @@ STEP_SERIES = {
 _LINK = "of each replayed source"
 LINK_SERIES = (
     Column(name="replay_source_time", expression="source_step", kind="time", unit="seconds", meaning=f"When met, {_LINK}."),
+    Column(
+        name="replay_update_time",
+        expression="update_step",
+        kind="time",
+        unit="seconds",
+        meaning=f"When replayed, the last step of the update, {_LINK}.",
+    ),
     Column(name="replay_weight", expression="weight", meaning=f"Recall weight at the trigger, {_LINK}, 0 to 1."),
     Column(name="replay_credit", expression="credit", meaning=f"L2 norm of dL/dm, {_LINK}."),
-    Column(name="replay_steps", expression="replayed_steps", unit="steps", meaning=f"Steps backtracked, {_LINK}."),
+    Column(
+        name="replay_steps",
+        expression="replayed_steps",
+        kind="count",
+        unit="steps",
+        meaning=f"Steps backtracked, {_LINK}.",
+    ),
     Column(name="replay_reward", expression="reward", meaning=f"Reward paid at the trigger, {_LINK}."),
 )
 """Series with one value per replayed source, at the trigger's time."""
@@ -199,4 +222,4 @@ SELECT DISTINCT typeof(place), json_array_length(json), json_type(json, '$[0]')
 FROM (SELECT place, CASE WHEN typeof(place) = 'text' AND json_valid(place) THEN place END AS json
       FROM steps WHERE place IS NOT NULL)
 """
-"""The query for `place_axes`: of each kind of place that steps tell, its type, and of a JSON array length and first type."""
+"""The query for `place_axes`: of each kind of place told, its type, and of a JSON array its length and first type."""

@@ -84,11 +84,9 @@ class Builder:
         if self._has(ended, "no episode has ended" if run.agent else "no sequence has ended"):
             self._file.trials = self._table(ended)
         if run.agent:
-            if add_told(self._snapshot, "epoch"):
+            if self._tells("epoch"):
                 self._file.epochs = self._table(told("epoch"))
-            else:
-                self.missing.append("epochs: the environment tells none; the session is one")
-            if add_told(self._snapshot, "phase"):
+            if self._tells("phase"):
                 self._file.add_time_intervals(self._table(told("phase")))
             if has_laps(run) and add_laps(self._snapshot):
                 self._file.add_time_intervals(self._table(LAPS))
@@ -96,6 +94,13 @@ class Builder:
         events = replay(run)
         if self._has(events, "nothing was replayed"):
             self._file.add_time_intervals(self._table(events))
+
+    def _tells(self, what: str) -> bool:
+        """Whether the steps tell two stretches of `what` or more: one alone would be the session itself."""
+        found = add_told(self._snapshot, what)
+        if found < 2:
+            self.missing.append(f"{what}s: {'one alone is recorded' if found else 'the environment tells none'}")
+        return found > 1
 
     def _has(self, intervals: Intervals, otherwise: str) -> bool:
         if self._snapshot.count(intervals.table):
@@ -127,7 +132,8 @@ class Builder:
     def _columns(self, table: str, columns: tuple[Column, ...]) -> list[VectorData]:
         found = []
         for what in columns:
-            data = column(self._snapshot, table, what, dt=self._dt, told=self._done)
+            # A table's column of 64 bits that is 0 or 1 everywhere is taken for a flag by the validators.
+            data = column(self._snapshot, table, what, dt=self._dt, told=self._done, narrow=True)
             if data is not None:
                 kind = TimestampVectorData if what.name == "timestamp" else VectorData
                 found.append(kind(name=what.name, description=what.meaning, data=data))
@@ -148,7 +154,8 @@ class Builder:
             return
         states = hidden(self._snapshot, units, self._done)
         meaning = "Hidden state h of the network after each recorded step, one column per unit."
-        self._keep("misc", TimeSeries(name="hidden", data=states, unit=_NO_UNIT, description=meaning, **self._time("steps")))
+        when = self._time("steps")
+        self._keep("misc", TimeSeries(name="hidden", data=states, unit=_NO_UNIT, description=meaning, **when))
 
     def _add_links(self) -> None:
         if self._snapshot.count("links"):
@@ -158,9 +165,7 @@ class Builder:
     def _add_series(self, table: str, what: Column) -> None:
         data = column(self._snapshot, table, what, dt=self._dt, told=self._done)
         if data is not None:
-            series = TimeSeries(
-                name=what.name, data=data, unit=what.unit, description=what.meaning, **self._time(table)
-            )
+            series = TimeSeries(name=what.name, data=data, unit=what.unit, description=what.meaning, **self._time(table))
             self._times.setdefault(table, series)
             self._keep("behavior" if what.name in _BEHAVIOR else "misc", series)
 

@@ -43,8 +43,8 @@ def session(run: Run, *, stream: int, dt: float, experimenter: str, institution:
     state = "" if run.summary else " The run was not finished: this is what it had recorded."
     return {
         "session_description": (
-            f"{what} {title(run)}: credit rule {rule}, seed {group.get('seed')}, stream {stream} of {group.get('streams')}. "
-            f"Simulated: one step is given {dt:g} s, step t is at t * {dt:g} s.{state}"
+            f"{what} {title(run)}: credit rule {rule}, seed {group.get('seed')}, stream {stream} of "
+            f"{group.get('streams')}. Simulated: one step is given {dt:g} s, step t is at t * {dt:g} s.{state}"
         ),
         "identifier": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{json.dumps(run.config, sort_keys=True)} {stream}")),
         "session_start_time": _start(run),
@@ -52,7 +52,7 @@ def session(run: Run, *, stream: int, dt: float, experimenter: str, institution:
         "experiment_description": _METHOD,
         "experimenter": (experimenter,),
         "institution": institution,
-        "keywords": ("simulation", "reinforcement learning" if run.agent else "sequence learning", "credit assignment", "replay"),
+        "keywords": ("simulation", "online learning", "credit assignment", "replay"),
         "related_publications": (_PAPER,),
         "was_generated_by": [("sabsim", str(run.config["made_by"].get("sabsim")))],
         "notes": json.dumps({"config": run.config, "summary": run.summary}),
@@ -76,7 +76,8 @@ def _start(run: Run) -> datetime:
     try:
         start = datetime.fromisoformat(maker["date"])  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"'{run.path / 'config.json'}': does not say when the run began; the file is damaged") from error
+        where = run.path / "config.json"
+        raise RunFolderError(f"'{where}': does not say when the run began; the file is damaged") from error
     return start if start.tzinfo else start.replace(tzinfo=UTC)
 
 

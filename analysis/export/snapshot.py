@@ -1,8 +1,8 @@
 """What one stream had recorded when the export began, in the order of time, in a scratch database on the disk.
 
-A run may go on meanwhile. Its database is read in short transactions, so that it never waits for long, up to the rows that were
-there at the beginning; rows are only ever appended, so together they are one moment of it. The scratch database sorts and
-counts without memory that grows with the run, and gives any stretch of rows by number.
+A run may go on meanwhile. Its database is read in short transactions, so that it never waits for long, up to the rows that
+were there at the beginning; rows are only ever appended, so together they are one moment of it. The scratch database sorts
+and counts without memory that grows with the run, and gives any stretch of rows by number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AT_ONCE = 50_000
 
 _TRIGGERS = """
 CREATE TABLE triggers AS SELECT step, episode, count(*) AS sources, sum(credit) AS total, max(credit) AS greatest,
-    source_step, weight, reward, td_error, loss
+    source_step, update_step, weight, reward, td_error, loss
 FROM links GROUP BY step ORDER BY step
 """
 # With one max() in the list, SQLite takes the bare columns from the row that holds it.
@@ -33,19 +33,19 @@ FROM links GROUP BY step ORDER BY step
 
 @dataclass(frozen=True)
 class Figures:
-    """Of a column: how many values it has that are not NULL, whether all are integers, and whether all are 0 or 1."""
+    """Of a column: how many values it has that are not NULL, and whether all of these are 0 or 1."""
 
     told: int
-    integers: bool
     binary: bool
 
 
 class Snapshot:
     """The rows of one stream.
 
-    Tables: `steps` and `episodes` with the columns of the run's tables; `links`, its replay events; `triggers`, one row for
-    each step that has triggered replays: `sources` (how many), `total` and `greatest` credit, and of the source with the
-    greatest one `source_step`, `weight`, with `reward`, `td_error` and `loss` of the trigger. All are in the order of time.
+    Tables: `steps` and `episodes` with the columns of the run's tables; `links`, its replay events; `triggers`, one row
+    for each step that has triggered replays: `sources` (how many), `total` and `greatest` credit; `source_step`,
+    `update_step` and `weight` of the source with the greatest; `reward`, `td_error` and `loss` of the trigger. All are in
+    the order of time.
 
     Arguments:
         run: the run folder
@@ -113,11 +113,9 @@ class Snapshot:
 
     def figures(self, table: str, expression: str) -> Figures:
         """What values `expression` has in the rows of `table`."""
-        told, integers, binary = self._connection.execute(
-            f"SELECT count(x), coalesce(sum(typeof(x) = 'integer'), 0), coalesce(sum(x IN (0, 1)), 0) "
-            f"FROM (SELECT {expression} AS x FROM {table})"
-        ).fetchone()
-        return Figures(told, integers == told, binary == told)
+        query = f"SELECT count(x), coalesce(sum(x IN (0, 1)), 0) FROM (SELECT {expression} AS x FROM {table})"
+        told, binary = self._connection.execute(query).fetchone()
+        return Figures(told, binary == told)
 
     def values(self, table: str, expressions: str, first: int, last: int) -> list[tuple[Any, ...]]:
         """`expressions` in the rows `first` to `last` - 1 of `table`, counted from 0."""

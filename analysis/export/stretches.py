@@ -10,8 +10,6 @@ from typing import Any
 from ..laps import last_place
 from .snapshot import Snapshot
 
-ENDS = ("left", "right")
-
 
 def add_told(snapshot: Snapshot, what: str) -> int:
     """Make the table `told_WHAT` of `first_step`, `last_step`, `episode`, `value`; returns its rows.
@@ -26,36 +24,42 @@ def add_told(snapshot: Snapshot, what: str) -> int:
 def _told(snapshot: Snapshot, what: str) -> Iterator[tuple[Any, ...]]:
     rows = snapshot.select(f"SELECT step, episode, {what} FROM steps ORDER BY rowid")
     for (episode, value), steps in groupby(rows, key=itemgetter(1, 2)):
-        if value is None:
-            continue
-        first = last = next(steps)[0]
-        for step, *_ in steps:
-            last = step
-        yield first, last, episode, value
+        if value is not None:
+            first, last = _ends(steps)
+            yield first, last, episode, value
+
+
+def _ends(steps: Iterator[tuple[Any, ...]]) -> tuple[int, int]:
+    """The first and the last step of rows that begin with a step."""
+    first = last = next(steps)[0]
+    for row in steps:
+        last = row[0]
+    return first, last
 
 
 def add_laps(snapshot: Snapshot) -> int:
-    """Make the table `laps` of `first_step`, `last_step`, `end`, `phase`, `reward`; returns its rows.
+    """Make the table `laps` of `first_step`, `last_step`, `towards`, `phase`, `reward`; returns its rows.
 
-    A lap is a run of the linear track from one end to the other, as in `sabsim.analysis.laps`: from the first step seen away
-    from the one end to the step at which the agent is seen at the other, `end`. `reward` is what the actions of the run were
-    paid, that of leaving among them; `phase` is the session's when the lap begins.
+    A lap is a run of the linear track from one end to the other, as in `sabsim.analysis.laps`: from the first step seen
+    away from one end to the step at which the agent is seen at the other, `towards`. `reward` is what the actions of the
+    run were paid, that of leaving among them; `phase` is the session's when the lap begins.
     """
-    snapshot.create("laps", ("first_step", "last_step", "end", "phase", "reward"), _laps(snapshot))
+    columns = ("first_step", "last_step", "towards", "phase", "reward")
+    snapshot.create("laps", columns, _laps(snapshot))
     return snapshot.count("laps")
 
 
 def _laps(snapshot: Snapshot) -> Iterator[tuple[Any, ...]]:
-    last = last_place(snapshot.run)
+    ends = {0: "left", last_place(snapshot.run): "right"}
     rows = snapshot.select("SELECT episode, step, place, phase, reward FROM steps ORDER BY rowid")
     for _, steps in groupby(rows, key=itemgetter(0)):
-        left_end, left_at, phase, paid = None, 0, None, 0.0
+        came_from, left_at, phase, paid = None, 0, None, 0.0
         for _, step, place, told, reward in steps:
-            end = {0: 0, last: 1}.get(place)
-            if end is not None and left_end is not None and end != left_end:
-                yield left_at + 1, step, ENDS[end], phase if step > left_at + 1 else told, paid
-            if end is not None:
-                left_end, left_at, paid = end, step, 0.0
-            elif step == left_at + 1:
+            end = ends.get(place)
+            if step == left_at + 1:
                 phase = told
+            if end is not None:
+                if came_from not in (None, end):
+                    yield left_at + 1, step, end, phase, paid
+                came_from, left_at, paid = end, step, 0.0
             paid += reward

@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_help())
         return 0 if given else 2
     # Here and not above: the help text needs none of what this loads.
+    from sabsim.choices import choose
     from sabsim.errors import SabsimError
-    from sabsim.runs.choices import choose
 
     try:
         command = COMMANDS[choose("command", given[0], COMMANDS)]

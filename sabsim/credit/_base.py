@@ -61,6 +61,11 @@ class CreditRule(ABC):
         return 0.0
 
     @property
+    def replay_threshold(self) -> float:
+        """Credits below this multiple of the usual one are not replayed; 0 where that does not matter."""
+        return 0.0
+
+    @property
     def explore(self) -> float:
         """Temperature at which recall explores while learning; 0 where it does not."""
         return 0.0

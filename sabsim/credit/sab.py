@@ -26,6 +26,8 @@ class SAB(CreditRule):
             are divided by it, and the k_top are drawn by them with Gumbel noise; 0 is off. Only the softmax sparsifier
             draws, the others choose by score alone.
         negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
+        replay_threshold: credits whose norm is below this multiple of the usual greatest one (a running root mean square
+            over updates) are not replayed: updates with little to tell the past then replay nothing; 0 is off.
         trigger: ``clock`` updates after every block; ``replay`` only after a block whose replayed credit exceeds its
             running mean, the gradients of the blocks between being accumulated.
 
@@ -41,6 +43,7 @@ class SAB(CreditRule):
     update_every: int | None = None
     explore: float = 10.0
     negligible: float = 0.02
+    replay_threshold: float = 0.0
     trigger: Trigger = "clock"
 
     def __post_init__(self) -> None:
@@ -54,6 +57,8 @@ class SAB(CreditRule):
             raise ConfigError(f"explore = {self.explore}: must be 0 (off) or more")
         if not 0 <= self.negligible <= 1:
             raise ConfigError(f"negligible = {self.negligible}: must be between 0 and 1")
+        if self.replay_threshold < 0:
+            raise ConfigError(f"replay_threshold = {self.replay_threshold}: must be 0 (off) or more")
         if self.trigger not in ("clock", "replay"):
             raise ConfigError(f"trigger = {self.trigger!r}: must be clock or replay")
 
@@ -66,5 +71,6 @@ class SAB(CreditRule):
         if replay is None or memory is None or credits is None:
             return None
         slot, norm = replay.choose(credits)
+        norm = replay.admit(norm)
         length = replay.backward(credits, slot, norm, memory)
         return replay.describe(window, memory, credits, slot, norm, length)

@@ -25,7 +25,8 @@ class Block:
 
     `loss`, `metric`, `count` `(n, B)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or
     None where no reading was kept; `hidden` `(n, R, hidden)`, or None where no state was kept; `replays`: each field of
-    `ReplayEvents` `(w, R, replays)` for w windows, or None where none closed. `replayed`: segments replayed in all streams.
+    `ReplayEvents` `(w, R, replays)` for w windows, or None where none closed; `closed`: step of the block with which each
+    of these closed. `replayed`: segments replayed in all streams.
     """
 
     loss: Array
@@ -37,6 +38,7 @@ class Block:
     source_step: Array | None
     hidden: Array | None
     replays: dict[str, Array] | None
+    closed: list[int]
     replayed: int
 
 
@@ -63,6 +65,7 @@ class Buffers:
         self.capacity, self.recorded, self.device = capacity, recorded, device
         self._steps = 0
         self._windows = 0
+        self._closed: list[int] = []
         self._read_steps = 0
         self._hidden_steps = 0
         self._scores = torch.zeros(3, capacity, streams, dtype=dtype, device=device)
@@ -121,6 +124,7 @@ class Buffers:
         for name, buffer in self._replays.items():
             buffer[self._windows] = getattr(events, name)[: self.recorded]
         self._replayed.add_(events.valid.sum())
+        self._closed.append(self._steps - 1)
         self._windows += 1
 
     def drain(self) -> Block:
@@ -141,8 +145,10 @@ class Buffers:
             source_step=None if read is None else _host(read[1][:n]),
             hidden=None if hidden is None else _host(hidden[:n]),
             replays={name: _host(b[:w]) for name, b in self._replays.items()} if w and self._replays else None,
+            closed=self._closed,
             replayed=int(self._replayed),
         )
+        self._closed = []
         self._steps = self._windows = self._read_steps = self._hidden_steps = 0
         self._replayed.zero_()
         return block

@@ -8,15 +8,15 @@ from typing import Any, TypeVar, get_type_hints
 
 import torch
 
+from sabsim.choices import choose
 from sabsim.credit import CREDIT_RULES
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.optim import OPTIMIZERS
 from sabsim.retention import RETENTIONS
-from sabsim.runs.choices import choose
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.tasks import TASKS, Task
 
-FORMAT = 3
+FORMAT = 4
 """Version of the run folder. Another number means that files or their meaning have changed."""
 
 KIND = "task"

@@ -38,6 +38,7 @@ TABLES: Tables = {
         "reward": "REAL",
         "td_error": "REAL",
         "replayed_steps": "INTEGER",
+        "update_step": "INTEGER",
     },
     "steps": {
         "step": "INTEGER NOT NULL",

@@ -48,6 +48,8 @@ class LearnerOptions:
     """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
+    replay_threshold: Annotated[float, arg(metavar="FACTOR")] = 0.0
+    """Credits below this multiple of the usual greatest one are not replayed either; 0: all are (credit rule sab)."""
     trigger: _Text = "clock"
     """What lets an update happen: clock (always when due) or replay (more credit replayed than usual)."""
     retention: _Text = "novelty"

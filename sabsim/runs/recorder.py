@@ -207,7 +207,7 @@ class Recorder:
         ):
             step = self._start + part.start + i
             place = (step, stream, sequence.episode, origin, step - origin)
-            rows.append(("reminding", *place, w, None, e, None, None, None))
+            rows.append(("reminding", *place, w, None, e, None, None, None, None))
         self.database.insert("events", rows)
 
     def _write_replays(self, block: Block) -> None:
@@ -217,7 +217,7 @@ class Recorder:
         chosen = np.nonzero(events["valid"] & (events["credit"] > 0))
         column = {name: array[chosen].tolist() for name, array in events.items()}
         rows: list[Row] = []
-        for i, stream in enumerate(chosen[1].tolist()):
+        for i, (window, stream) in enumerate(zip(chosen[0].tolist(), chosen[1].tolist(), strict=True)):
             step = column["step"][i]
             rows.append(
                 (
@@ -233,6 +233,7 @@ class Recorder:
                     None,
                     None,
                     column["replayed_steps"][i],
+                    self._start + block.closed[window],
                 )
             )
         self.database.insert("events", rows)
