@@ -1,5 +1,5 @@
-"""Run folders in the formats of other people's tools: NWB."""
+"""Run folders in the formats of other people's tools: NWB, Parquet, CSV."""
 
-from .exports import Export, export_nwb
+from .exports import Export, export_nwb, export_tables
 
-__all__ = ["Export", "export_nwb"]
+__all__ = ["Export", "export_nwb", "export_tables"]

@@ -58,7 +58,7 @@ _EPISODE = Column(
 )
 _RECORDED = Column(
     name="is_recorded",
-    expression="episode IN (SELECT episode FROM steps)",
+    expression="is_recorded",
     kind="flag",
     meaning="Whether the single steps of the trial are recorded.",
 )
@@ -76,14 +76,14 @@ def trials(run: Run) -> Intervals:
             Column(name="truncated", expression="truncated", kind="flag", meaning="Whether it was cut off."),
             _RECORDED,
         )
-        return Intervals(name="trials", table="episodes", meaning="Episodes that have ended.", columns=columns)
+        return Intervals(name="trials", table="trials", meaning="Episodes that have ended.", columns=columns)
     columns = (
         _EPISODE,
         Column(name="loss", expression="loss", meaning="Total weighted loss of the sequence."),
         Column(name="metric", expression="metric", meaning="The task's metric, mean over the sequence's scored steps."),
         _RECORDED,
     )
-    return Intervals(name="trials", table="episodes", meaning="Training sequences that have ended.", columns=columns)
+    return Intervals(name="trials", table="trials", meaning="Training sequences that have ended.", columns=columns)
 
 
 def replay(run: Run) -> Intervals:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
+from typing import Literal
 
 from sabsim.errors import ConfigError, RunFolderError
 
@@ -14,6 +16,8 @@ from ..folders import Run, read_run
 from .output import check_free, publish, workshop
 from .session import session, subject
 from .snapshot import Snapshot
+from .tables import Source
+from .writers import Rows, write_csv, write_dictionary, write_json, write_parquet
 
 Progress = Callable[[int], None]
 
@@ -77,18 +81,78 @@ def export_nwb(
     about = session(found, stream=stream, dt=dt, experimenter=experimenter, institution=institution)
     from .nwb import Builder
 
-    with workshop("nwb", path) as place:
-        snapshot = Snapshot(found, stream, place / "scratch.sqlite")
-        try:
+    with workshop("nwb", path, source=found.path / "run.sqlite") as place:
+        with closing(Snapshot(found, stream, place / "scratch.sqlite")) as snapshot:
             if snapshot.last_step() < 0:
                 raise RunFolderError(f"'{found.path}': nothing is recorded of stream {stream} yet")
             who = subject(found, stream=stream)
             builder = Builder(snapshot, session=about, subject=who, dt=dt, done=progress)
             builder.write(place / "made.nwb")
-        finally:
-            snapshot.close()
         publish(place / "made.nwb", path)
     return Export(path, builder.rows, builder.missing, bool(found.summary))
+
+
+TABLE_NAMES = ("steps", "replays", "remindings", "episodes", "metrics", "clock", "hidden")
+OWN_FILES = frozenset(
+    ["config.json", "summary.json", "data_dictionary.csv"]
+    + [f"{name}.{kind}" for name in TABLE_NAMES for kind in ("parquet", "csv")]
+)
+"""All that an export of tables writes; a folder that holds anything else is never replaced."""
+
+
+def export_tables(
+    run: str | Path,
+    out: str | Path,
+    *,
+    kind: Literal["parquet", "csv"],
+    overwrite: bool = False,
+    progress: Progress = _silent,
+) -> Export:
+    """Write all that a run has recorded as tidy tables, with a data dictionary, configuration and summary, in a folder.
+
+    Memory does not grow with the run. Parquet needs the extra `parquet`.
+
+    Arguments:
+        run: the run folder, of an agent or a task, finished or not
+        out: the folder to make
+        kind: Parquet or CSV files
+        overwrite: replace an earlier export in `out`; a folder that holds anything else never is
+        progress: called with rows as they are written
+
+    Raises:
+        ConfigError: an argument that is not allowed, or the extra is missing
+        RunFolderError: no run folder, or a damaged one
+        StorageError: the disk refuses; nothing is left behind
+    """
+    path = Path(out)
+    if kind == "parquet":
+        need("parquet", "pyarrow")
+    check_free(kind, path, overwrite=overwrite, folder=True, own=OWN_FILES)
+    found = read_run(run)
+    write = write_parquet if kind == "parquet" else write_csv
+    counts = {}
+    with workshop(kind, path, source=found.path / "run.sqlite") as place:
+        made = place / "tables"
+        made.mkdir()
+        with closing(Source(found)) as source:
+            fields = {name: source.fields(table) for name, table in source.tables.items()}
+            for name, table in source.tables.items():
+                rows = _told(source.rows(table, fields[name]), progress)
+                counts[name] = write(made / f"{name}.{kind}", fields[name], rows)
+        write_dictionary(made / "data_dictionary.csv", fields)
+        write_json(made / "config.json", found.config)
+        if found.summary:
+            write_json(made / "summary.json", found.summary)
+        publish(made, path)
+    missing = [] if "hidden" in counts else ["hidden states: not recorded; train with --record-hidden"]
+    return Export(path, counts, missing, bool(found.summary))
+
+
+def _told(rows: Rows, progress: Progress) -> Rows:
+    """The same rows, of which `progress` is told."""
+    for batch in rows:
+        yield batch
+        progress(len(batch))
 
 
 def need(extra: str, package: str) -> None:

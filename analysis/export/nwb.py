@@ -58,7 +58,7 @@ class Builder:
         self._snapshot, self._dt, self._done = snapshot, dt, done
         self._agent = snapshot.run.agent
         self._file = NWBFile(**session, subject=Subject(**subject))
-        self._times: dict[str, TimeSeries] = {}
+        self._times: dict[str, dict[str, Any]] = {}
         self.rows: dict[str, int] = {}
         self.missing: list[str] = []
 
@@ -164,10 +164,14 @@ class Builder:
 
     def _add_series(self, table: str, what: Column) -> None:
         data = column(self._snapshot, table, what, dt=self._dt, told=self._done)
-        if data is not None:
-            series = TimeSeries(name=what.name, data=data, unit=what.unit, description=what.meaning, **self._time(table))
-            self._times.setdefault(table, series)
-            self._keep("behavior" if what.name in _BEHAVIOR else "misc", series)
+        if data is None:
+            return
+        when = self._time(table)
+        series = TimeSeries(name=what.name, data=data, unit=what.unit, description=what.meaning, **when)
+        if "timestamps" in when:
+            # The series to come share those of the first.
+            self._times[table] = {"timestamps": series}
+        self._keep("behavior" if what.name in _BEHAVIOR else "misc", series)
 
     def _add_position(self) -> None:
         axes = place_axes(self._snapshot.select(PLACE_KINDS).fetchall())
@@ -186,15 +190,16 @@ class Builder:
         self._module("behavior").add(Position(spatial_series=series))
 
     def _time(self, table: str) -> dict[str, Any]:
-        """Times of a series over the rows of `table`: a rate where they are regular, else stored once and shared."""
-        spacing = self._snapshot.spacing(table)
-        if spacing is not None:
-            first = self._snapshot.values(table, "step", 0, 1)[0][0]
-            return {"starting_time": float(first * self._dt), "rate": 1 / (spacing * self._dt)}
-        if table in self._times:
-            return {"timestamps": self._times[table]}
-        step = Column(name="timestamps", expression="step", kind="time", meaning="")
-        return {"timestamps": column(self._snapshot, table, step, dt=self._dt, told=self._done)}
+        """Times of a series over the rows of `table`: a rate where they are regular, else timestamps."""
+        if table not in self._times:
+            spacing = self._snapshot.spacing(table)
+            if spacing is None:
+                step = Column(name="timestamps", expression="step", kind="time", meaning="")
+                self._times[table] = {"timestamps": column(self._snapshot, table, step, dt=self._dt, told=self._done)}
+            else:
+                first = self._snapshot.values(table, "step", 0, 1)[0][0]
+                self._times[table] = {"starting_time": float(first * self._dt), "rate": 1 / (spacing * self._dt)}
+        return self._times[table]
 
     def _keep(self, module: str, series: TimeSeries) -> None:
         self.rows[series.name] = self._snapshot.count("links" if series.name.startswith("replay_") else "steps")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sabsim.errors import ConfigError, RunFolderError, StorageError
 
-_SQLITE_NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN"}
-_SYSTEM_ERROR = re.compile(r"errno = (\d+)")
+_NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE"}
+_SYSTEM_ERROR = re.compile(r"errno\W+(\d+)", re.IGNORECASE)
 
 
 def check_free(option: str, path: Path, *, overwrite: bool, folder: bool, own: frozenset[str] = frozenset()) -> None:
@@ -46,8 +46,13 @@ def check_free(option: str, path: Path, *, overwrite: bool, folder: bool, own: f
 
 
 @contextmanager
-def workshop(option: str, path: Path) -> Iterator[Path]:
+def workshop(option: str, path: Path, *, source: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, gone afterwards with all that is still in it.
+
+    Arguments:
+        option: what the user gave `path` as, for the message
+        path: what will be published
+        source: the database that is read meanwhile
 
     Raises:
         ConfigError: it cannot be made
@@ -61,14 +66,14 @@ def workshop(option: str, path: Path) -> Iterator[Path]:
     try:
         yield place
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if any(name.startswith(known) for known in _SQLITE_NO_ROOM):
+        if getattr(error, "sqlite_errorname", None) in _NO_ROOM:
             raise _refused(path, str(error)) from error
-        raise RunFolderError(f"the run's database cannot be read ({error})") from error
-    except (StorageError, RunFolderError):
-        raise
+        raise RunFolderError(f"'{source}': cannot be read ({error})") from error
     except (OSError, RuntimeError) as error:
-        raise _refused(path, _reason(error)) from error
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise _refused(path, reason) from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -96,12 +101,12 @@ def _force(file: Path) -> None:
         os.fsync(handle.fileno())
 
 
-def _reason(error: Exception) -> str:
-    """What the system said, out of what HDF5 or Arrow make of it."""
+def _reason(error: Exception) -> str | None:
+    """What the system said, also where HDF5 or Arrow say it for it; None if it was not the system."""
     number = getattr(error, "errno", None)
     if number is None and (found := _SYSTEM_ERROR.search(str(error))):
         number = int(found[1])
-    return os.strerror(number) if number else (str(error).splitlines() or [type(error).__name__])[0]
+    return os.strerror(number) if number else None
 
 
 def _refused(path: Path, reason: str) -> StorageError:

@@ -30,6 +30,8 @@ FROM links GROUP BY step ORDER BY step
 """
 # With one max() in the list, SQLite takes the bare columns from the row that holds it.
 
+_TRIALS = "CREATE TABLE trials AS SELECT *, episode IN (SELECT episode FROM steps) AS is_recorded FROM episodes ORDER BY id"
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -42,8 +44,8 @@ class Figures:
 class Snapshot:
     """The rows of one stream.
 
-    Tables: `steps` and `episodes` with the columns of the run's tables; `links`, its replay events; `triggers`, one row
-    for each step that has triggered replays: `sources` (how many), `total` and `greatest` credit; `source_step`,
+    Tables: `steps` with the columns of the run's table; `trials`, its episodes with `is_recorded` (1 if their single steps
+    are); `links`, its replay events; `triggers`, one row for each step that has triggered replays: `sources` (how many), `total` and `greatest` credit; `source_step`,
     `update_step` and `weight` of the source with the greatest; `reward`, `td_error` and `loss` of the trigger. All are in
     the order of time.
 
@@ -68,6 +70,7 @@ class Snapshot:
         self._copy("steps", "steps", limits["steps"])
         self._copy("events", "unsorted", limits["events"], "AND kind = 'replay'")
         self._copy("episodes", "episodes", limits["episodes"])
+        self._connection.execute(_TRIALS)
         # An update replays recalls of a whole window, stream by stream: events are not quite in the order of their steps.
         self._connection.execute("CREATE TABLE links AS SELECT * FROM unsorted ORDER BY step, id")
         self._connection.execute("DROP TABLE unsorted")
@@ -108,7 +111,8 @@ class Snapshot:
 
     def count(self, table: str) -> int:
         """The number of rows."""
-        count: int = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        # Made of a query or by appending, the tables number their rows from 1 on.
+        count: int = self._connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchone()[0]
         return count
 
     def figures(self, table: str, expression: str) -> Figures:
@@ -130,7 +134,7 @@ class Snapshot:
 
     def last_step(self) -> int:
         """The last step that any row is about; -1 if there are no rows."""
-        parts = ("max(step) AS s FROM steps", "max(step) FROM links", "max(last_step) FROM episodes")
+        parts = ("max(step) AS s FROM steps", "max(step) FROM links", "max(last_step) FROM trials")
         query = " UNION ALL ".join(f"SELECT {part}" for part in parts)
         last = self._connection.execute(f"SELECT max(s) FROM ({query})").fetchone()[0]
         return -1 if last is None else int(last)

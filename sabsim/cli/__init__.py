@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, held-out sequences or episodes"),
     "watch": Command("sabsim.cli.watch", "write a GIF of an agent's episode: what it recalls, where credit goes"),
     "analyze": Command("sabsim.cli.analyze", "measure an agent's replay against null models; tables and figures"),
+    "export": Command("sabsim.cli.export", "write a run for other tools: NWB for pynapple, Parquet or CSV tables"),
     "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
 }
