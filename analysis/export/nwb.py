@@ -5,9 +5,11 @@ Needs the extra `nwb`; import it only after `sabsim.analysis.export.exports` has
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import h5py
 from hdmf.common import ElementIdentifiers, VectorData
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.behavior import Position, SpatialSeries
@@ -30,6 +32,7 @@ from .contents import (
     told,
     trials,
 )
+from .patient import PatientFile
 from .snapshot import Snapshot
 from .stretches import add_laps, add_told
 
@@ -57,6 +60,7 @@ class Builder:
     ) -> None:
         self._snapshot, self._dt, self._done = snapshot, dt, done
         self._agent = snapshot.run.agent
+        self._disk: PatientFile | None = None
         self._file = NWBFile(**session, subject=Subject(**subject))
         self._times: dict[str, dict[str, Any]] = {}
         self.rows: dict[str, int] = {}
@@ -66,7 +70,7 @@ class Builder:
         """Add all there is and write it.
 
         Raises:
-            OSError, RuntimeError: the disk refuses
+            OSError: the disk refuses
             RunFolderError: a table is damaged
         """
         self._add_intervals()
@@ -75,8 +79,20 @@ class Builder:
         else:
             self.missing.append("series of single steps: none is recorded")
         self._add_links()
-        with NWBHDF5IO(str(path), "w") as io:
-            io.write(self._file)
+        with closing(PatientFile(path)) as disk:
+            self._disk = disk
+            with h5py.File(disk, "w") as file, NWBHDF5IO(mode="w", file=file) as io:
+                io.write(self._file)
+            self._check_disk()
+
+    def _written(self, rows: int) -> None:
+        """Called whenever rows were taken for writing."""
+        self._check_disk()
+        self._done(rows)
+
+    def _check_disk(self) -> None:
+        if self._disk is not None and self._disk.error is not None:
+            raise self._disk.error
 
     def _add_intervals(self) -> None:
         run = self._snapshot.run
@@ -133,7 +149,7 @@ class Builder:
         found = []
         for what in columns:
             # A table's column of 64 bits that is 0 or 1 everywhere is taken for a flag by the validators.
-            data = column(self._snapshot, table, what, dt=self._dt, told=self._done, narrow=True)
+            data = column(self._snapshot, table, what, dt=self._dt, told=self._written, narrow=True)
             if data is not None:
                 kind = TimestampVectorData if what.name == "timestamp" else VectorData
                 found.append(kind(name=what.name, description=what.meaning, data=data))
@@ -141,7 +157,7 @@ class Builder:
 
     def _ids(self, name: str, table: str) -> ElementIdentifiers:
         self.rows[name] = self._snapshot.count(table)
-        return ElementIdentifiers(name="id", data=numbering(self.rows[name], self._done))
+        return ElementIdentifiers(name="id", data=numbering(self.rows[name], self._written))
 
     def _add_steps(self) -> None:
         for what in STEP_SERIES[self._agent]:
@@ -152,7 +168,7 @@ class Builder:
         if not units:
             self.missing.append("hidden states: not recorded; train with --record-hidden")
             return
-        states = hidden(self._snapshot, units, self._done)
+        states = hidden(self._snapshot, units, self._written)
         meaning = "Hidden state h of the network after each recorded step, one column per unit."
         when = self._time("steps")
         self._keep("misc", TimeSeries(name="hidden", data=states, unit=_NO_UNIT, description=meaning, **when))
@@ -163,7 +179,7 @@ class Builder:
                 self._add_series("links", what)
 
     def _add_series(self, table: str, what: Column) -> None:
-        data = column(self._snapshot, table, what, dt=self._dt, told=self._done)
+        data = column(self._snapshot, table, what, dt=self._dt, told=self._written)
         if data is None:
             return
         when = self._time(table)
@@ -180,7 +196,7 @@ class Builder:
             return
         series = SpatialSeries(
             name="position",
-            data=positions(self._snapshot, axes, self._done),
+            data=positions(self._snapshot, axes, self._written),
             unit=_NO_UNIT,
             reference_frame="The environment's own places, as it tells them in info['position'].",
             description="Where the agent is seen to be at each recorded step.",
@@ -195,7 +211,7 @@ class Builder:
             spacing = self._snapshot.spacing(table)
             if spacing is None:
                 step = Column(name="timestamps", expression="step", kind="time", meaning="")
-                self._times[table] = {"timestamps": column(self._snapshot, table, step, dt=self._dt, told=self._done)}
+                self._times[table] = {"timestamps": column(self._snapshot, table, step, dt=self._dt, told=self._written)}
             else:
                 first = self._snapshot.values(table, "step", 0, 1)[0][0]
                 self._times[table] = {"starting_time": float(first * self._dt), "rate": 1 / (spacing * self._dt)}

@@ -44,10 +44,10 @@ class Figures:
 class Snapshot:
     """The rows of one stream.
 
-    Tables: `steps` with the columns of the run's table; `trials`, its episodes with `is_recorded` (1 if their single steps
-    are); `links`, its replay events; `triggers`, one row for each step that has triggered replays: `sources` (how many), `total` and `greatest` credit; `source_step`,
-    `update_step` and `weight` of the source with the greatest; `reward`, `td_error` and `loss` of the trigger. All are in
-    the order of time.
+    Tables: `steps` with the columns of the run's table; `trials`, its episodes, with `is_recorded` (1 if their single steps
+    are); `links`, its replay events; `triggers`, one row for each step that has triggered replays: `sources` (how many),
+    `total` and `greatest` credit; `source_step`, `update_step` and `weight` of the source with the greatest; `reward`,
+    `td_error` and `loss` of the trigger. All are in the order of time.
 
     Arguments:
         run: the run folder
