@@ -67,6 +67,7 @@ _TD_ERROR = "Temporal-difference error: reward + gamma (value after) - value."
 
 def trials(run: Run) -> Intervals:
     """Episodes of an agent, or sequences of a task, that have ended."""
+    columns: tuple[Column, ...]
     if run.agent:
         columns = (
             _EPISODE,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
                     progress=advance,
                 )
             else:
-                kind = "parquet" if name == "parquet" else "csv"
+                kind: Literal["parquet", "csv"] = "parquet" if name == "parquet" else "csv"
                 found = export_tables(options.run, out, kind=kind, overwrite=options.overwrite, progress=advance)
         _say(console, found)
     return 0
