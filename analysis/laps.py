@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sabsim.errors import RunFolderError
 
 from .agent_runs import AgentRun
+from .folders import Run
 
 TRACK = "sabsim/LinearTrack-v0"
 _LENGTH = 10
@@ -73,7 +74,7 @@ def read_track(run: AgentRun) -> Track:
     if run.env != TRACK:
         raise RunFolderError(f"'{run.run.path}': {run.env} has no laps; they are those of {TRACK}")
     run.need_steps()
-    place, last = run.steps["place"], _last_place(run)
+    place, last = run.steps["place"], last_place(run.run)
     # Steps of one episode are consecutive rows.
     same = (np.diff(run.steps["stream"]) == 0) & (np.diff(run.steps["episode"]) == 0)
     moved = np.where(same, np.diff(place), np.nan)
@@ -83,6 +84,12 @@ def read_track(run: AgentRun) -> Track:
     where[place == 0], where[place == last] = 0, 1
     stationary = (came == 0) | (goes == 0)
     return Track(where=where, stationary=stationary, arrival=_arrivals(run.steps, where))
+
+
+def last_place(run: Run) -> int:
+    """The place of the right end; that of the left one is 0."""
+    told: Any = run.config["env_args"].get("length", _LENGTH)
+    return int(told) - 1
 
 
 def laps(run: AgentRun) -> list[Cell]:
@@ -110,11 +117,6 @@ def laps(run: AgentRun) -> list[Cell]:
                 )
             )
     return cells
-
-
-def _last_place(run: AgentRun) -> int:
-    told: Any = run.run.config["env_args"].get("length", _LENGTH)
-    return int(told) - 1
 
 
 def _arrivals(steps: dict[str, NDArray[Any]], where: NDArray[np.int64]) -> NDArray[np.int64]:

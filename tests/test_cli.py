@@ -87,8 +87,8 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
     [
         (
             "rum",
-            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, experiment, reproduce, data, bench, list "
-            "(did you mean run?)",
+            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, experiment, reproduce, "
+            "data, export, bench, list (did you mean run?)",
         ),
         ("run", "which task? one of copying, adding, denoise, charlm, pixels; see 'sabsim run --help'"),
         ("run copyin", "task = 'copyin': must be one of copying, adding, denoise, charlm, pixels (did you mean copying?)"),
