@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
+from sabsim.choices import choose
 from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
 from sabsim.optim import ObGD, Optimizer
 from sabsim.runs.build import build_optimizer
-from sabsim.runs.choices import choose
 
 from .action_credit import ActionCredit, Transport
 from .agent import Agent, Learner

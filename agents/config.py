@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
+from sabsim.choices import require_at_least
 from sabsim.errors import ConfigError, RunFolderError
-from sabsim.runs.choices import require_at_least
 from sabsim.runs.config import FORMAT, read_group, require_kind
 
 from .options import AgentLearnerOptions, AgentOptimizerOptions, AgentRunOptions, SignalOptions

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 from sabsim.backend import BackendName
+from sabsim.choices import choose
 from sabsim.credit import SAB, TBPTT, CreditRule, Immediate, Memoryless, whole_episodes
 from sabsim.learner import StreamingLearner
 from sabsim.optim import SGD, Optimizer
 from sabsim.runs.build import build_network, build_optimizer, build_retention
-from sabsim.runs.choices import choose
 
 from .agent import Learner
 from .config import AgentConfig

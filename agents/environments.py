@@ -11,8 +11,8 @@ import gymnasium as gym
 # This also registers sabsim/NAME-v0.
 from sabsim.envs import is_minigrid
 
+from sabsim.choices import suggestion
 from sabsim.errors import ConfigError
-from sabsim.runs.choices import suggestion
 
 from .arena import Make
 

@@ -50,6 +50,7 @@ class AgentLoop:
             recorded=run.record_streams,
             every=run.record_every,
             reach=learner.k_trunc or learner.window,
+            hidden=run.record_hidden,
         )
         self._tally = Tally(run.streams, pays=pays_success(parts.agent.arena.environments[0]))
         self._figures, self._shown = Figures(), Figures()

@@ -160,6 +160,8 @@ class AgentRunOptions:
     """Streams whose events, steps and episodes are recorded: the first N."""
     record_every: Annotated[int, arg(metavar="N")] = 20
     """Of a recorded stream, record the single steps and remindings of one episode in N."""
+    record_hidden: bool = False
+    """Also record the hidden state h of each recorded single step: 4 bytes a unit and step (for 'sabsim export')."""
     backend: _Text = "auto"
     """What computes: torch, native (compiled C, several times faster, for the default pieces), or auto."""
     threads: Annotated[int, arg(metavar="N")] = 1

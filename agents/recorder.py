@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sabsim.replay import ReplayEvents
-from sabsim.runs.database import Row, RunDatabase
+from sabsim.runs.database import Row, RunDatabase, hidden_blob
 from sabsim.runs.recorder import REMINDING_THRESHOLD, Followed
 
 from .agent import Agent, Played
@@ -34,14 +34,21 @@ _SITUATION = ("position", "epoch", "phase")
 class AgentRecorder:
     """Writes what ``agent`` plays: the first ``recorded`` streams, single steps of one episode in ``every``.
 
-    ``reach``: steps that a recall may lie before the window whose update replays it, k_trunc at most.
+    ``reach``: steps that a recall may lie before the window whose update replays it, k_trunc at most. ``hidden``: whether
+    the hidden states of single steps are written too.
     """
 
-    def __init__(self, agent: Agent, database: RunDatabase, *, recorded: int, every: int, reach: int) -> None:
+    def __init__(
+        self, agent: Agent, database: RunDatabase, *, recorded: int, every: int, reach: int, hidden: bool = False
+    ) -> None:
         self._agent, self._database = agent, database
         self._recorded, self._every = recorded, every
         self._followed = [Followed() for _ in range(recorded)]
         self._waiting: dict[str, list[Row]] = {"events": [], "steps": [], "episodes": []}
+        self._hidden: list[Array] | None = None
+        if hidden:
+            self._waiting["hidden"] = []
+            self._hidden = [np.zeros(0)] * agent.steps
         # Rewards and TD errors of the steps before the window: the recall that a replay is named after may lie there.
         self._reach = reach
         self._before: tuple[Array, Array] = (np.zeros((reach, recorded)), np.zeros((reach, recorded)))
@@ -55,8 +62,10 @@ class AgentRecorder:
         return any(f.episode % self._every == 0 or (f.episode + 1) % self._every == 0 for f in self._followed)
 
     def observe(self, step: int) -> None:
-        """Keeps what the learner has just read and where the agents are, at a step of the window."""
+        """Keeps what the learner has just read, its state and where the agents are, at a step of the window."""
         self._here[step] = self._agent.arena.here[: self._recorded]
+        if self._hidden is not None:
+            self._hidden[step] = self._agent.learner.hidden[: self._recorded].cpu().numpy().copy()
         read = self._agent.learner.read
         if read is None:
             return
@@ -166,6 +175,8 @@ class AgentRecorder:
                     None if causal is None or causal < 0 else int(causal),
                 )
             )
+            if self._hidden is not None:
+                self._waiting["hidden"].append((step, stream, hidden_blob(self._hidden[t][stream])))
 
     def _take_remindings(self, played: Played, stream: int, followed: Followed, begin: int, end: int) -> None:
         if self._read is None:

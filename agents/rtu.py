@@ -186,6 +186,13 @@ class RTULearner:
         return self._optim["norm"]
 
     @property
+    def hidden(self) -> Tensor:
+        """The units' states after the last step, real and imaginary parts by turns, ``(streams, 2 units)``; valid until
+        the next ``step`` or ``reset``.
+        """
+        return self._arrays["h"].flatten(1)
+
+    @property
     def block_is_empty(self) -> bool:
         """Whether no step of the block under way was taken yet; true again after ``learn_block``."""
         return self._position == 0

@@ -10,7 +10,7 @@ import torch
 
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs.checkpoint import Checkpoint, load_checkpoint
-from sabsim.runs.database import RunDatabase
+from sabsim.runs.database import RunDatabase, Tables, tables_of
 from sabsim.runs.folder import RunFolder
 from sabsim.runs.lifecycle import finished, go_on, start
 from sabsim.runs.progress import Display
@@ -69,7 +69,7 @@ def train_agent(
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
-        return start(folder, lambda database: _loop(folder, parts, database, display), tables=AGENT_TABLES)
+        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
 
 
 def begin_as(parts: AgentParts) -> None:
@@ -148,7 +148,7 @@ def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> 
     folder.summary.unlink(missing_ok=True)
     if checkpoint is None:
         begin_as(parts)
-        return start(folder, lambda database: _loop(folder, parts, database, display), tables=AGENT_TABLES)
+        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
 
     def restored(database: RunDatabase) -> AgentLoop:
         loop = _loop(folder, parts, database, display)
@@ -157,7 +157,7 @@ def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> 
         return loop
 
     _restore_learner(checkpoint, parts, folder)
-    return go_on(folder, checkpoint, restored, tables=AGENT_TABLES)
+    return go_on(folder, checkpoint, restored, tables=_tables(wanted))
 
 
 def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder) -> AgentConfig:
@@ -176,6 +176,10 @@ def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder
             raise RunFolderError(f"'{folder.path}': holds a run of {name} {there!r}, not {here!r}; give another --out")
         raise ConfigError(f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out")
     return replace(stored, run=replace(stored.run, steps=steps))
+
+
+def _tables(config: AgentConfig) -> Tables:
+    return tables_of(AGENT_TABLES, record_hidden=config.run.record_hidden)
 
 
 def _loop(folder: RunFolder, parts: AgentParts, database: RunDatabase, display: Display) -> AgentLoop:

@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 from sabsim.errors import RunFolderError
 
 from .agent_runs import AgentRun
+<<<<<<< HEAD
 from .recorded import keys
+=======
+from .folders import Run
+>>>>>>> main
 
 TRACK = "sabsim/LinearTrack-v0"
 _LENGTH = 10
@@ -92,7 +96,7 @@ def read_track(run: AgentRun) -> Track:
     if run.env != TRACK:
         raise RunFolderError(f"'{run.run.path}': {run.env} has no laps; they are those of {TRACK}")
     run.need_steps()
-    place, last = run.steps["place"], _last_place(run)
+    place, last = run.steps["place"], last_place(run.run)
     # Steps of one episode are consecutive rows.
     same = (np.diff(run.steps["stream"]) == 0) & (np.diff(run.steps["episode"]) == 0)
     moved = np.where(same, np.diff(place), np.nan)
@@ -103,6 +107,12 @@ def read_track(run: AgentRun) -> Track:
     stationary = (came == 0) | (goes == 0)
     arrival = _arrivals(run.steps, where)
     return Track(where=where, stationary=stationary, arrival=arrival, changed=_changed_end(run.steps, arrival))
+
+
+def last_place(run: Run) -> int:
+    """The place of the right end; that of the left one is 0."""
+    told: Any = run.config["env_args"].get("length", _LENGTH)
+    return int(told) - 1
 
 
 def laps(run: AgentRun) -> list[Cell]:
@@ -181,11 +191,6 @@ def _changed_end(steps: dict[str, NDArray[Any]], arrival: NDArray[np.int64]) -> 
 
 def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else np.nan
-
-
-def _last_place(run: AgentRun) -> int:
-    told: Any = run.run.config["env_args"].get("length", _LENGTH)
-    return int(told) - 1
 
 
 def _arrivals(steps: dict[str, NDArray[Any]], where: NDArray[np.int64]) -> NDArray[np.int64]:

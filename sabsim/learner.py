@@ -234,6 +234,11 @@ class StreamingLearner:
         return ReadEvents(rings["index"][last], rings["weight"][last], rings["stamp"][last])
 
     @property
+    def hidden(self) -> Tensor:
+        """The hidden state h of the last step, ``(streams, hidden)``; valid until the next ``step`` or ``reset``."""
+        return self.window.rings["readout"][self._position - 1][:, : self.network.hidden]
+
+    @property
     def block_is_empty(self) -> bool:
         """Whether no step of the block under way was taken yet."""
         return self._position == self.window.history

@@ -38,7 +38,7 @@ from sabsim.runs import Display, RunFolder, checkpoint, load_checkpoint, read_ro
 from sabsim.runs.folder import read_json
 
 KilledAt = Callable[[Any, str, int], AbstractContextManager[None]]
-COMPARED = ("events", "steps", "episodes", "metrics")
+COMPARED = ("events", "steps", "episodes", "metrics", "hidden")
 SMALL = AgentConfig(
     env="sabsim/TMaze-v0",
     learner=AgentLearnerOptions(hidden=8, slots=8, k_top=3),
@@ -50,6 +50,7 @@ SMALL = AgentConfig(
         checkpoint_every=110,
         record_streams=2,
         record_every=2,
+        record_hidden=True,
     ),
 )
 

@@ -35,7 +35,7 @@ from sabsim.runs.summary import TIMED
 from sabsim.tasks import Copying
 
 KilledAt = Callable[[Any, str, int], AbstractContextManager[None]]
-COMPARED = ("events", "steps", "episodes", "metrics")
+COMPARED = ("events", "steps", "episodes", "metrics", "hidden")
 SMALL = RunConfig(
     task=Copying(T=5),
     learner=LearnerOptions(hidden=8, slots=8, k_top=3),
@@ -47,6 +47,7 @@ SMALL = RunConfig(
         checkpoint_every=30,
         record_streams=2,
         record_every=3,
+        record_hidden=True,
         device="cpu",
     ),
 )

@@ -27,6 +27,7 @@ COMMANDS: dict[str, Command] = {
     "experiment": Command("sabsim.cli.experiment", "run a published experiment on agents, figure and all"),
     "reproduce": Command("sabsim.cli.reproduce", "run a table of the SAB paper again, beside the paper's figures"),
     "data": Command("sabsim.cli.data", "fetch data sets and show where they lie"),
+    "export": Command("sabsim.cli.export", "write a run for other tools: NWB for pynapple, Parquet or CSV tables"),
     "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
 }
@@ -42,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_help())
         return 0 if given else 2
     # Here and not above: the help text needs none of what this loads.
+    from sabsim.choices import choose
     from sabsim.errors import SabsimError
-    from sabsim.runs.choices import choose
 
     try:
         command = COMMANDS[choose("command", given[0], COMMANDS)]

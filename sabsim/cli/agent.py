@@ -24,11 +24,11 @@ from sabsim.agents import (
     read_env_args,
     train_agent,
 )
+from sabsim.choices import choose
 from sabsim.cli.parse import parse
 from sabsim.cli.run import FolderOptions
 from sabsim.errors import ConfigError
 from sabsim.runs import RunFolder, make_display
-from sabsim.runs.choices import choose
 from sabsim.runs.progress import duration, number
 
 _EXAMPLES = """examples:

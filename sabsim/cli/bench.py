@@ -15,10 +15,10 @@ from tyro.conf import arg
 
 from sabsim.bench import ROWS, Row, RowResult, Settings, find_backends, measure_row
 from sabsim.bench.report import as_json, as_markdown, as_table
+from sabsim.choices import choose
 from sabsim.cli.parse import parse
 from sabsim.devices import choose_device
 from sabsim.errors import ConfigError
-from sabsim.runs.choices import choose
 from sabsim.runs.folder import write_bytes, write_json
 from sabsim.runs.machine import made_by
 from sabsim.runs.progress import duration

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from sabsim.choices import choose
 from sabsim.cli.parse import parse
 from sabsim.data import DATA_SETS, DataSet, fetch, roots
 from sabsim.data.places import fault, present
 from sabsim.errors import ConfigError
-from sabsim.runs.choices import choose
 
 _HELP = """usage: sabsim data list  [--data DIR]
        sabsim data fetch NAME [--data DIR] [--mirror ADDRESS]

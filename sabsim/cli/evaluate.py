@@ -14,11 +14,11 @@ from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from sabsim.choices import choose
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import RunConfig, RunFolder, build_learner, held_out, load_checkpoint
 from sabsim.runs.checkpoint import Checkpoint
-from sabsim.runs.choices import choose
 from sabsim.runs.machine import git_revision, sabsim_version, utc_now
 from sabsim.runs.progress import duration, number
 from sabsim.tasks import Task

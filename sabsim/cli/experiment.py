@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, SabsimError
-from sabsim.runs.choices import choose, require_at_least
 from sabsim.runs.progress import duration
 
 if TYPE_CHECKING:

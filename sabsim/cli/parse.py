@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import tyro
 
+from sabsim.choices import suggestion
 from sabsim.errors import ConfigError
-from sabsim.runs.choices import suggestion
 
 _OptionsT = TypeVar("_OptionsT")
 _FRAME = str.maketrans("", "", "│╭╮╰╯")

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
-from sabsim.runs.choices import choose, require_at_least
 
 
 @dataclass(frozen=True, kw_only=True)

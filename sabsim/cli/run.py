@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from sabsim.choices import choose
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
 from sabsim.runs import (
@@ -21,7 +22,6 @@ from sabsim.runs import (
     make_display,
     train,
 )
-from sabsim.runs.choices import choose
 from sabsim.runs.progress import duration, number
 from sabsim.runs.recipes import RECIPES, Recipe
 from sabsim.tasks import TASKS, Task

@@ -24,9 +24,9 @@ class Block:
     """A block of n steps of B streams on the host, of which the first R are recorded.
 
     `loss`, `metric`, `count` `(n, B)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or
-    None where no reading was kept; `replays`: each field of `ReplayEvents` `(w, R, replays)` for w windows,
-    or None where none closed; `closed`: step of the block with which each of these closed. `replayed`: segments replayed in
-    all streams.
+    None where no reading was kept; `hidden` `(n, R, hidden)`, or None where no state was kept; `replays`: each field of
+    `ReplayEvents` `(w, R, replays)` for w windows, or None where none closed; `closed`: step of the block with which each
+    of these closed. `replayed`: segments replayed in all streams.
     """
 
     loss: Array
@@ -36,6 +36,7 @@ class Block:
     last: Array
     weight: Array | None
     source_step: Array | None
+    hidden: Array | None
     replays: dict[str, Array] | None
     closed: list[int]
     replayed: int
@@ -48,20 +49,34 @@ class Buffers:
         capacity: steps held at most
         streams: B, all of which are scored
         recorded: R <= B, the first of which are also recorded in detail
+        hidden: units of the hidden states that are kept as well; None: they are not
     """
 
-    def __init__(self, *, capacity: int, streams: int, recorded: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        streams: int,
+        recorded: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        hidden: int | None = None,
+    ) -> None:
         self.capacity, self.recorded, self.device = capacity, recorded, device
         self._steps = 0
         self._windows = 0
         self._closed: list[int] = []
         self._read_steps = 0
+        self._hidden_steps = 0
         self._scores = torch.zeros(3, capacity, streams, dtype=dtype, device=device)
         self._flags = torch.zeros(2, capacity, recorded, dtype=torch.bool, device=device)
         # Rows are cut out once: cutting one out at every step would cost more than the copy.
         self._score_rows = [part.unbind(0) for part in self._scores]
         self._flag_rows = [part.unbind(0) for part in self._flags]
         self._read: tuple[Tensor, Tensor] | None = None
+        self._hidden: Tensor | None = None
+        if hidden is not None:
+            self._hidden = torch.zeros(capacity, recorded, hidden, dtype=dtype, device=device)
         self._replays: dict[str, Tensor] | None = None
         self._replayed = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -88,6 +103,17 @@ class Buffers:
         source[self._steps - 1] = read.source_step[: self.recorded]
         self._read_steps += 1
 
+    @property
+    def keeps_hidden(self) -> bool:
+        """Whether hidden states are kept."""
+        return self._hidden is not None
+
+    def add_hidden(self, h: Tensor) -> None:
+        """Keep the hidden states `(B, hidden)` of the step that `add_step` took last."""
+        if self._hidden is not None:
+            self._hidden[self._steps - 1].copy_(h[: self.recorded])
+            self._hidden_steps += 1
+
     def add_replays(self, events: ReplayEvents) -> None:
         """Keep the replays of a window that has just closed."""
         if self._replays is None:
@@ -106,8 +132,9 @@ class Buffers:
         n, w = self._steps, self._windows
         loss, metric, count = _host(self._scores[:, :n])
         first, last = _host(self._flags[:, :n])
-        # Readings are kept for all steps of a block or for none.
+        # Readings and states are kept for all steps of a block or for none.
         read = self._read if self._read is not None and self._read_steps == n > 0 else None
+        hidden = self._hidden if self._hidden is not None and self._hidden_steps == n > 0 else None
         block = Block(
             loss=loss,
             metric=metric,
@@ -116,12 +143,13 @@ class Buffers:
             last=last,
             weight=None if read is None else _host(read[0][:n]),
             source_step=None if read is None else _host(read[1][:n]),
+            hidden=None if hidden is None else _host(hidden[:n]),
             replays={name: _host(b[:w]) for name, b in self._replays.items()} if w and self._replays else None,
             closed=self._closed,
             replayed=int(self._replayed),
         )
         self._closed = []
-        self._steps = self._windows = self._read_steps = 0
+        self._steps = self._windows = self._read_steps = self._hidden_steps = 0
         self._replayed.zero_()
         return block
 

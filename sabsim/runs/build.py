@@ -11,6 +11,7 @@ import torch
 
 from sabsim.backend import BackendName
 from sabsim.cells import CELLS
+from sabsim.choices import choose, require_at_least
 from sabsim.credit import CREDIT_RULES, CreditRule, Immediate
 from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
@@ -18,7 +19,6 @@ from sabsim.network import Network, ReadoutName, StoresName
 from sabsim.optim import OPTIMIZERS, Optimizer, Schedule
 from sabsim.presets import PRESETS
 from sabsim.retention import RETENTIONS, Retention
-from sabsim.runs.choices import choose, require_at_least
 from sabsim.runs.config import RunConfig
 from sabsim.runs.options import OptimizerOptions
 from sabsim.salience import SALIENCES

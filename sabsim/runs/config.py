@@ -8,11 +8,11 @@ from typing import Any, TypeVar, get_type_hints
 
 import torch
 
+from sabsim.choices import choose
 from sabsim.credit import CREDIT_RULES
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.optim import OPTIMIZERS
 from sabsim.retention import RETENTIONS
-from sabsim.runs.choices import choose
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.tasks import TASKS, Task
 
@@ -22,6 +22,8 @@ FORMAT = 4
 KIND = "task"
 """What `config.json` says of a supervised run; `sabsim.agents` has another word for its own."""
 
+_LATER = {"record_hidden": False}
+"""Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
 """D of the schedules that need no end: copying finds what to attend to in about as many learning signals."""
@@ -165,6 +167,7 @@ def read_group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     if not isinstance(data, dict):
         raise RunFolderError(f"{where}: the options of {kind.__name__} are missing; the file is damaged")
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    data = {name: value for name, value in _LATER.items() if name in known} | data
     if set(data) != known:
         odd = ", ".join(sorted(set(data) ^ known))
         raise RunFolderError(f"{where}: options missing or unknown: {odd}; the file was changed or is damaged")

@@ -12,6 +12,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from sabsim.errors import RunFolderError, SabsimError, StorageError
 
 Row = Sequence[Any]
@@ -76,6 +78,19 @@ TABLES: Tables = {
     },
 }
 """The tables of a supervised run."""
+
+HIDDEN: Tables = {"hidden": {"step": "INTEGER NOT NULL", "stream": "INTEGER NOT NULL", "h": "BLOB NOT NULL"}}
+"""What `record_hidden` adds to a run of any kind: row for row with `steps`, so that equal `id` means the same step."""
+
+
+def tables_of(tables: Tables, *, record_hidden: bool) -> Tables:
+    """A run's tables: those of its kind, and that of hidden states if they are recorded."""
+    return {**tables, **HIDDEN} if record_hidden else tables
+
+
+def hidden_blob(h: NDArray[Any]) -> bytes:
+    """One hidden state `(n,)` as column `h` holds it: n 32-bit floats, little-endian."""
+    return h.astype("<f4").tobytes()
 
 
 class RunDatabase:

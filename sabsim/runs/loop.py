@@ -149,14 +149,15 @@ class Loop:
         begun = time.perf_counter()
         stream, learner, recorder = self._stream, self._learner, self._recorder
         to_boundary = stream.length - stream.clock % stream.length
-        wants_reads = recorder.wants_reads
+        wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
         for _ in range(min(recorder.buffers.capacity, to_boundary)):
             step = stream.next()
             if stream.begins:
                 learner.reset(step.first)
             score = stream.score(learner.step(step.x), step)
             events = learner.learn(score.dL_dy, score.loss)
-            recorder.take(step, score, learner.read if wants_reads else None, events)
+            read = learner.read if wants_reads else None
+            recorder.take(step, score, read, events, learner.hidden if wants_hidden else None)
         try:
             learner.check()
             recorder.flush()

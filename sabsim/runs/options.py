@@ -130,6 +130,8 @@ class RunOptions:
     """Streams whose events, steps and sequences are recorded: the first N."""
     record_every: Annotated[int, arg(metavar="N")] = 20
     """Of a recorded stream, record the single steps and remindings of one sequence in N."""
+    record_hidden: bool = False
+    """Also record the hidden state h of each recorded single step: 4 bytes a unit and step (for 'sabsim export')."""
     device: _Text = "auto"
     """Where to compute: cpu, cuda, or auto (cuda if there is one)."""
     dtype: _Text = "float32"

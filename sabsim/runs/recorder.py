@@ -18,7 +18,7 @@ from sabsim.errors import NonFiniteError
 from sabsim.learner import ReadEvents
 from sabsim.replay import ReplayEvents
 from sabsim.runs.buffers import Array, Block, Buffers
-from sabsim.runs.database import Row, RunDatabase
+from sabsim.runs.database import Row, RunDatabase, hidden_blob
 from sabsim.tasks import Score, TaskStep
 
 REMINDING_THRESHOLD = 0.05
@@ -93,9 +93,23 @@ class Recorder:
             (seq.open and seq.episode % self._every == 0) or (seq.episode + 1) % self._every == 0 for seq in self._sequences
         )
 
-    def take(self, step: TaskStep, score: Score, read: ReadEvents | None, events: ReplayEvents | None) -> None:
-        """Keep one step: its score, what it read (if wanted) and what was replayed after it."""
+    @property
+    def wants_hidden(self) -> bool:
+        """Whether the hidden states of the next steps may be written; the same from one flush to the next."""
+        return self.buffers.keeps_hidden and self.wants_reads
+
+    def take(
+        self,
+        step: TaskStep,
+        score: Score,
+        read: ReadEvents | None,
+        events: ReplayEvents | None,
+        hidden: torch.Tensor | None = None,
+    ) -> None:
+        """Keep one step: its score, what it read and its state (if wanted), and what was replayed after it."""
         self.buffers.add_step(step, score)
+        if hidden is not None:
+            self.buffers.add_hidden(hidden)
         if read is not None:
             self.buffers.add_read(read)
         if events is not None:
@@ -151,6 +165,7 @@ class Recorder:
             if sequence.episode % self._every == 0:
                 self._write_steps(block, part, stream, sequence)
                 self._write_remindings(block, part, stream, sequence)
+                self._write_hidden(block, part, stream)
             if block.last[end - 1, stream]:
                 sequence.open = False
                 self._write_episode(stream, sequence, self._start + end - 1)
@@ -172,6 +187,13 @@ class Recorder:
                 for step, e, m, k in zip(steps, loss, metric, count, strict=True)
             ],
         )
+
+    def _write_hidden(self, block: Block, part: slice, stream: int) -> None:
+        if block.hidden is None:
+            return
+        first = self._start + part.start
+        states = enumerate(block.hidden[part, stream], first)
+        self.database.insert("hidden", [(step, stream, hidden_blob(h)) for step, h in states])
 
     def _write_remindings(self, block: Block, part: slice, stream: int, sequence: Sequence) -> None:
         if block.weight is None or block.source_step is None:
@@ -227,10 +249,14 @@ def make_recorder(
     reach: int,
     device: torch.device,
     dtype: torch.dtype,
+    hidden: int | None = None,
 ) -> Recorder:
-    """A recorder whose buffers hold one sequence of `length` steps, or `LONGEST_BLOCK` of a longer one."""
+    """A recorder whose buffers hold one sequence of `length` steps, or `LONGEST_BLOCK` of a longer one.
+
+    `hidden`: units of the hidden states that are recorded too; None: they are not.
+    """
     capacity = min(length, LONGEST_BLOCK)
-    buffers = Buffers(capacity=capacity, streams=streams, recorded=recorded, device=device, dtype=dtype)
+    buffers = Buffers(capacity=capacity, streams=streams, recorded=recorded, device=device, dtype=dtype, hidden=hidden)
     # An event is given its sequence at the flush, up to `capacity` steps after it has happened.
     return Recorder(buffers=buffers, database=database, every=every, reach=reach + capacity)
 

@@ -12,7 +12,7 @@ from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs.build import DTYPES, Parts, build
 from sabsim.runs.checkpoint import Checkpoint, load_checkpoint
 from sabsim.runs.config import RunConfig
-from sabsim.runs.database import RunDatabase
+from sabsim.runs.database import TABLES, RunDatabase, Tables, tables_of
 from sabsim.runs.folder import RunFolder
 from sabsim.runs.lifecycle import finished, go_on, start
 from sabsim.runs.loop import Loop
@@ -52,7 +52,7 @@ def train(
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
-        return start(folder, lambda database: _loop(folder, parts, database, display))
+        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
 
 
 def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> di
         folder.write_config(wanted)
     folder.summary.unlink(missing_ok=True)
     if checkpoint is None:
-        return start(folder, lambda database: _loop(folder, parts, database, display))
+        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
 
     def restored(database: RunDatabase) -> Loop:
         loop = _loop(folder, parts, database, display)
@@ -87,7 +87,7 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> di
         return loop
 
     _restore(checkpoint, parts, folder)
-    return go_on(folder, checkpoint, restored)
+    return go_on(folder, checkpoint, restored, tables=_tables(wanted))
 
 
 def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) -> RunConfig:
@@ -117,6 +117,10 @@ def _moved(task: Task, there: Task) -> Task:
     return replace(task, **{name: getattr(there, name) for name in task.places})
 
 
+def _tables(config: RunConfig) -> Tables:
+    return tables_of(TABLES, record_hidden=config.run.record_hidden)
+
+
 def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Display) -> Loop:
     run, credit = parts.config.run, parts.learner.credit
     torch.set_num_threads(run.threads)
@@ -129,6 +133,7 @@ def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Displ
         reach=credit.k_trunc + credit.block,
         device=parts.learner.device,
         dtype=DTYPES[run.dtype],
+        hidden=parts.learner.network.hidden if run.record_hidden else None,
     )
     return Loop(parts=parts, folder=folder, database=database, recorder=recorder, display=display)
 
