@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 from sabsim.errors import RunFolderError
 
 from .agent_runs import AgentRun
-<<<<<<< HEAD
-from .recorded import keys
-=======
 from .folders import Run
->>>>>>> main
+from .recorded import keys
 
 TRACK = "sabsim/LinearTrack-v0"
 _LENGTH = 10

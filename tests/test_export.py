@@ -21,7 +21,7 @@ from sabsim.agents import AGENT_TABLES, AgentConfig, AgentLearnerOptions, AgentR
 from sabsim.analysis.agent_runs import read_agent_run
 from sabsim.analysis.export import columns, export_nwb, patient, snapshot
 from sabsim.analysis.laps import read_track
-from sabsim.analysis.measures import peri_reward
+from sabsim.analysis.peri_reward import peri_reward
 
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import LearnerOptions, RunConfig, RunDatabase, RunFolder, RunOptions, loop, read_rows, train
