@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,7 @@ def test_pynapples_replay_around_reward_is_ours(runs: dict[str, Path], files: di
     # One stream alone, as in the file; the measure is over all that are recorded.
     run = read_agent_run(runs["chain"])
     kept = {name: column[run.steps["stream"] == 0] for name, column in run.steps.items()}
-    ours = peri_reward(type(run)(run.run, kept, run.replays, run.episodes, run.left_out), reach=reach)
+    ours = peri_reward(replace(run, steps=kept), reach=reach)
     wanted = {int(o): round(r * n) for o, r, n in zip(ours.offset, ours.rate, ours.steps, strict=True) if n and r}
     assert sum(wanted.values()) > 20
     assert dict(counts) == wanted
