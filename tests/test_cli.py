@@ -86,7 +86,7 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
     [
         (
             "rum",
-            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, bench, list (did you mean run?)",
+            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, export, bench, list (did you mean",
         ),
         ("run", "which task? one of copying, adding, denoise; see 'sabsim run --help'"),
         ("run copyin", "task = 'copyin': must be one of copying, adding, denoise (did you mean copying?)"),
