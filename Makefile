@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 test: lint types  ## ruff, mypy and the tests (setup first, if needed)
 	$(BIN)/pytest
 
-demo: setup  ## train the demonstration online; leaves figures and the run in runs/demo/
+demo: setup  ## train the demonstration online; leaves figures, a report and the runs in runs/demo/
 	$(BIN)/sabsim demo
 
 lint: setup  ## ruff on everything

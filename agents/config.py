@@ -69,6 +69,8 @@ class AgentConfig:
             "record_every": 1,
             "threads": 1,
         }
+        if self.run.final_episodes is not None:
+            least["final_episodes"] = 1
         require_at_least(self.run, least)
         require_at_least(self.learner, dict.fromkeys(("window", "k_top", "k_att", "slots", "hidden"), 1))
         if self.run.record_streams > self.run.streams:

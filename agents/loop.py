@@ -26,7 +26,7 @@ from .success import pays_success
 from .summary import summarise
 
 FINAL_EPISODES = 200
-"""Episodes in the final evaluation, at least."""
+"""Episodes in the final evaluation at least, where the run does not say."""
 
 _COMMIT_SECONDS = 2.0
 """Rows wait so long for a commit at most (a commit waits for the disk)."""
@@ -218,7 +218,8 @@ class AgentLoop:
         return summary
 
     def _final_episodes(self) -> int:
-        return max(FINAL_EPISODES, self._config.run.eval_episodes)
+        run = self._config.run
+        return run.final_episodes or max(FINAL_EPISODES, run.eval_episodes)
 
     def _play(self, episodes: int) -> Evaluation:
         self._evaluation = evaluate(

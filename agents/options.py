@@ -149,7 +149,11 @@ class AgentRunOptions:
     eval_every: Annotated[int, arg(metavar="STEPS")] = 50_000
     """Environment steps between evaluations."""
     eval_episodes: Annotated[int, arg(metavar="EPISODES")] = 64
-    """Episodes of an evaluation; the final one takes at least 200."""
+    """Episodes of an evaluation."""
+    final_episodes: Annotated[
+        int | None, arg(metavar="EPISODES", help_behavior_hint="(default: 200, or --eval-episodes if those are more)")
+    ] = None
+    """Episodes of the evaluation at the end."""
     checkpoint_every: Annotated[int, arg(metavar="STEPS")] = 100_000
     """Environment steps between checkpoints."""
     record_streams: Annotated[int, arg(metavar="N")] = 1

@@ -170,7 +170,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         0.0,
     ),
     "memory-s7": Experiment(
-        f"MiniGrid-MemoryS7-v0 --steps 1000000 --eval-every 100000 --entropy-weight 0.01 {_GRID} --stop-at 0.97",
+        f"MiniGrid-MemoryS7-v0 --steps 2000000 --eval-every 100000 --entropy-weight 0.01 {_GRID} --stop-at 0.97",
         {"SAB": ""},
         "MiniGrid Memory S7",
         0.5,

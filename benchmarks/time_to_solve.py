@@ -92,7 +92,7 @@ def backpropagation(task: Copying, seed: int, batch: int, lr: float, every: int)
     model = Fused(task, seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     stream = task.stream(streams=batch, seed=seed)
-    test_x, test_target = whole_sequences(task.stream(streams=HELD_OUT, seed=seed, held_out=True), task.length)
+    test_x, test_target = whole_sequences(task.stream(streams=HELD_OUT, seed=seed, part="test"), task.length)
     done, due = 0, every
 
     def accuracy() -> float:

@@ -19,3 +19,7 @@ class NonFiniteError(SabsimError, FloatingPointError):
 
 class StorageError(SabsimError, OSError):
     """The disk refused what was to be recorded."""
+
+
+class DataError(SabsimError):
+    """A data file is missing, truncated, altered or unreadable; the message says what to put where."""

@@ -7,7 +7,7 @@ the macrostate, where retention decides what stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -402,8 +402,10 @@ class StreamingLearner:
         if isinstance(self.retention, All) and self._memory is not None and int(self._memory.arrays["refused"]):
             raise ConfigError(f"slots = {self.retention.slots}: retention 'all' had to refuse a microstate; use more")
 
-    def evaluator(self, *, streams: int | None = None, seed: int = 0) -> StreamingLearner:
-        """A copy of the learned parameters with a fresh memory that never learns; this learner is not touched."""
+    def evaluator(
+        self, *, streams: int | None = None, seed: int = 0, learned: Mapping[str, Tensor] | None = None
+    ) -> StreamingLearner:
+        """A copy of what was learned (or of ``learned``) with a fresh memory; it never learns, this one is not touched."""
         other = StreamingLearner(
             self.network,
             credit=self.credit,
@@ -416,9 +418,9 @@ class StreamingLearner:
             dtype=self.dtype,
             backend=self._backend.name,
         )
-        learned = self.learned
+        source = self.learned if learned is None else learned
         for name, value in other.learned.items():
-            value.copy_(learned[name])
+            value.copy_(source[name])
         other.learning = False
         other._exploration = None
         other.window.refresh(other._memory)

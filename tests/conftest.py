@@ -1,14 +1,26 @@
-"""What several test files need: a death at a chosen moment, and the one line that a mistake gets."""
+"""What several test files need: a death at a chosen moment, the line that a mistake gets, data, a page as it is read."""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
+import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sabsim.cli import main
+from sabsim.data import DATA_SETS, DataFile, DataSet, Version
+
+_REAL_DATA = os.environ.get("SABSIM_DATA")
+"""Before any test changes it."""
 
 
 class Killed(BaseException):
@@ -48,3 +60,73 @@ def mistake(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return shown.err.removeprefix("sabsim: ").rstrip("\n")
 
     return mistake
+
+
+@pytest.fixture
+def real_data() -> str:
+    """The folder of real data sets; tests that need it are skipped where there is none."""
+    if not _REAL_DATA:
+        pytest.skip("needs real data: set SABSIM_DATA to a folder that holds ptb, text8 and mnist")
+    return _REAL_DATA
+
+
+@pytest.fixture
+def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, np.ndarray]]:
+    """A folder with an MNIST of 36 and 20 images of 4x3 pixels, which the catalogue knows, and its arrays by file."""
+    rng = np.random.default_rng(1)
+    arrays, files = {}, []
+    folder = tmp_path / "small" / "mnist"
+    folder.mkdir(parents=True)
+    for file in DATA_SETS["mnist"].versions[0].files:
+        count = 36 if file.name.startswith("train") else 20
+        shape, most = ((count, 4, 3), 256) if "images" in file.name else ((count,), 10)
+        array = arrays[file.name] = rng.integers(0, most, shape, dtype=np.uint8)
+        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *shape)
+        content = gzip.compress(header + array.tobytes())
+        (folder / file.name).write_bytes(content)
+        files.append(DataFile(file.name, len(content), f"sha256:{hashlib.sha256(content).hexdigest()}"))
+    monkeypatch.setitem(DATA_SETS, "mnist", DataSet("mnist", "small", (Version("mnist", tuple(files)),)))
+    return folder.parent, arrays
+
+
+class Page(HTMLParser):
+    """What a page loads, its scripts and its text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "style"):
+            self._inside.append(tag)
+            self.scripts += [""] if tag == "script" else []
+        self.loads += [
+            value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action", "poster")
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._inside and self._inside[-1] == tag:
+            self._inside.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.scripts[-1:] = [self.scripts[-1] + data] if self._inside[-1] == "script" else self.scripts[-1:]
+        else:
+            self.text += data + " "
+
+    @property
+    def explored(self) -> dict[str, Any]:
+        """The explorer's data."""
+        found: dict[str, Any] = json.loads(self.scripts[0])
+        return found
+
+
+@pytest.fixture
+def read_page() -> Callable[[Path], Page]:
+    """Reads a page of HTML."""
+    return Page

@@ -59,7 +59,8 @@ def test_run_help_explains_every_option(
     for group in (LearnerOptions, OptimizerOptions, RunOptions):
         for name in group.__dataclass_fields__:
             assert f"--{name.replace('_', '-')}" in shown, name
-    assert ("--T INT" in shown) == (task is not None)
+    own = {"charlm": "--corpus STR", "pixels": "--images STR"}
+    assert task is None or own.get(task, "--T INT") in shown
     for words in ("(k_top", "(k_trunc)", "(B)", "(default: adam 0.016, else 0.001)", "SEQUENCES", "STEPS", "--resume"):
         assert words in shown
     for option, names in catalogue().items():
@@ -86,10 +87,11 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
     [
         (
             "rum",
-            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, export, bench, list (did you mean",
+            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, export, experiment, reproduce, "
+            "data, bench, list (did you mean run?)",
         ),
-        ("run", "which task? one of copying, adding, denoise; see 'sabsim run --help'"),
-        ("run copyin", "task = 'copyin': must be one of copying, adding, denoise (did you mean copying?)"),
+        ("run", "which task? one of copying, adding, denoise, charlm, pixels; see 'sabsim run --help'"),
+        ("run copyin", "task = 'copyin': must be one of copying, adding, denoise, charlm, pixels (did you mean copying?)"),
         ("run --T 5", "--T: the task comes first, as in 'sabsim run copying --T ...'"),
         ("run copying --sloots 3", "unknown option --sloots (did you mean --slots?); see"),
         ("run copying --slots 3.5", "--slots: '3.5' is not INT; see 'sabsim run copying --help'"),

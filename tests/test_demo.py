@@ -65,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_demo_leaves_runs_and_figures(finished: tuple[Path, str]) -> None:
     out, _ = finished
     files = {f"{name}.{kind}" for name in ("learning_curve", "recall_map", "agent_curve") for kind in ("png", "svg")}
-    assert {entry.name for entry in out.iterdir()} == {"demo.json", *demo.NAMES, *demo_agent.AGENTS, *files}
+    assert {entry.name for entry in out.iterdir()} == {"demo.json", "report.html", *demo.NAMES, *demo_agent.AGENTS, *files}
     summaries = [json.loads((out / name / "summary.json").read_text()) for name in demo.NAMES]
     assert {summary["sequences"] for summary in summaries} == {summaries[0]["sequences"]}
     assert summaries[0]["sequences"] >= demo.QUICK.run.budget

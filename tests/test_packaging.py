@@ -106,7 +106,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -
     shipped = {n for n in wheel.namelist() if ".dist-info/" not in n}
     native = {f"sabsim/native/{path.name}" for path in (ROOT / "sabsim" / "native").glob("*.[ch]")}
     assert "sabsim/native/learner.h" in native
-    assert shipped == {*modules_on_disk(), *native, "sabsim/py.typed"}
+    page = {f"sabsim/analysis/report/{name}" for name in ("page.html", "page.css", "explorer.js")}
+    assert shipped == {*modules_on_disk(), *native, *page, "sabsim/py.typed"}
 
 
 def test_the_metadata_of_the_wheel(wheel: zipfile.ZipFile, pyproject: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sabsim.errors import ConfigError
-from sabsim.tasks import TASKS, Adding, Copying, Denoise, StateDict, Task, TaskStep, TaskStream
+from sabsim.tasks import TASKS, Adding, Copying, Denoise, Part, StateDict, Task, TaskStep, TaskStream
 
 BLANK, MARKER = 8, 9
-NAMES = sorted(TASKS)
+DRAWN = ("adding", "copying", "denoise")  # made of random numbers; tasks with data of their own have files of tests
+NAMES = [name for name in sorted(TASKS) if name in DRAWN]
 SMALL = {"copying": Copying(T=3), "adding": Adding(T=7), "denoise": Denoise(T=13)}
 
 
@@ -149,13 +150,13 @@ def tasks(draw: st.DrawFn) -> Task:
     streams=st.integers(1, 5),
     seed=st.integers(0, 2**70),
     stagger=st.booleans(),
-    held_out=st.booleans(),
+    part=st.sampled_from(get_args(Part)),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
 def test_every_sequence_is_laid_out_as_described(
-    task: Task, streams: int, seed: int, stagger: bool, held_out: bool, dtype: torch.dtype
+    task: Task, streams: int, seed: int, stagger: bool, part: Part, dtype: torch.dtype
 ) -> None:
-    stream = task.stream(streams=streams, seed=seed, stagger=stagger, held_out=held_out, dtype=dtype)
+    stream = task.stream(streams=streams, seed=seed, stagger=stagger, part=part, dtype=dtype)
     offsets = check_stream(task, stream, rounds=4)
     if not stagger:
         assert offsets == [0] * streams
@@ -232,14 +233,14 @@ def test_a_seed_is_a_stream(name: str) -> None:
     assert torch.equal(inputs(), inputs())
     assert torch.equal(inputs(stagger=True), inputs(stagger=True))
     assert not torch.equal(inputs(), inputs(seed=2))
-    assert not torch.equal(inputs(), inputs(held_out=True))
-    assert torch.equal(inputs(held_out=True), inputs(held_out=True))
+    assert not torch.equal(inputs(), inputs(part="test"))
+    assert torch.equal(inputs(part="test"), inputs(part="test"))
 
 
 def test_training_and_held_out_seeds_never_meet() -> None:
     task = SMALL["copying"]
     training = {task.stream(streams=1, seed=s)._generator.initial_seed() for s in range(300)}
-    held_out = {task.stream(streams=1, seed=s, held_out=True)._generator.initial_seed() for s in range(300)}
+    held_out = {task.stream(streams=1, seed=s, part="test")._generator.initial_seed() for s in range(300)}
     assert len(training) == len(held_out) == 300
     assert not training & held_out
     assert max(training | held_out) < 2**32  # a CPU generator reads no more bits
@@ -577,3 +578,5 @@ def test_bad_arguments_are_named(name: str) -> None:
         SMALL[name].stream(streams=1, seed=-1)
     with pytest.raises(ConfigError, match="dtype must be"):
         SMALL[name].stream(streams=1, seed=0, dtype=torch.int64)
+    with pytest.raises(ConfigError, match="part must be one of train, validation, test, got 'valid'"):
+        SMALL[name].stream(streams=1, seed=0, part="valid")  # type: ignore[arg-type]

@@ -18,13 +18,16 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "demo": Command("sabsim.cli.demo", "learn the copying task with replay and without; a table and figures"),
+    "demo": Command("sabsim.cli.demo", "learn the copying task and a maze; a table, figures, a report"),
     "run": Command("sabsim.cli.run", "train online on a task; leaves a run folder"),
     "agent": Command("sabsim.cli.agent", "train an agent online in an environment; leaves a run folder"),
     "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, held-out sequences or episodes"),
     "watch": Command("sabsim.cli.watch", "write a GIF of an agent's episode: what it recalls, where credit goes"),
-    "analyze": Command("sabsim.cli.analyze", "measure an agent's replay against null models; tables and figures"),
+    "analyze": Command("sabsim.cli.analyze", "measure replay against null models; tables, figures, a report"),
     "export": Command("sabsim.cli.export", "write a run for other tools: NWB for pynapple, Parquet or CSV tables"),
+    "experiment": Command("sabsim.cli.experiment", "run a published experiment on agents, figure and all"),
+    "reproduce": Command("sabsim.cli.reproduce", "run a table of the SAB paper again, beside the paper's figures"),
+    "data": Command("sabsim.cli.data", "fetch data sets and show where they lie"),
     "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
 }

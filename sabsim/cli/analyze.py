@@ -1,8 +1,8 @@
-"""`sabsim analyze RUN...`: what an agent's replay does, run by run and over seeds; tables, numbers and figures."""
+"""`sabsim analyze RUN...`: what an agent's replay does, run by run and over seeds; tables, numbers, figures, a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,9 @@ from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sabsim.analysis.panels import FigureEntry
     from sabsim.analysis.replay_summary import Across, RunSummary
     from sabsim.analysis.statistics import Outcome
 
@@ -30,7 +33,7 @@ class AnalyzeOptions:
     runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]")]] = ()
     """Run folders of agents; several are seeds of one experiment and may differ in nothing else."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: analysis/ in the run folder)")] = None
-    """Where tables, stats.json and figures are written; needed with several runs."""
+    """Where tables, stats.json, figures and report.html are written; needed with several runs."""
     draws: Annotated[int, arg(metavar="DRAWS")] = 200
     """Draws of each null model."""
     seed: Annotated[int, arg(metavar="N")] = 0
@@ -54,8 +57,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     out = _out(options)
     # Here and not above: what draws takes its time to load, and help or a mistake need none of it.
+    from sabsim.analysis.panels import draw_figures
     from sabsim.analysis.replay_summary import across_seeds, as_json, reward_labels, summarise
     from sabsim.analysis.replay_tables import write_stats, write_tables
+    from sabsim.cli.report import write_analysis
 
     console = Console(highlight=False)
     summaries = []
@@ -66,7 +71,12 @@ def main(arguments: Sequence[str]) -> int:
     _show(console, summaries, across)
     _say(console, summaries, labels)
     written = [write_stats(as_json(summaries, across, labels), out), *write_tables(summaries, out)]
-    written += _draw(summaries, out)
+    figures = draw_figures(summaries)
+    written += _save(figures, out)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("playing an episode for the report", total=None)
+        page = out / "report.html"
+        written.append(write_analysis(page, summaries, across, labels, figures, after_step=lambda _: progress.advance(bar)))
     console.print(f"{len(written)} files in {out}: {', '.join(path.name for path in written)}", soft_wrap=True)
     return 0
 
@@ -146,24 +156,16 @@ def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | st
         console.print(f"the unit is the seed: {told}; 6 or more can reach 0.05", soft_wrap=True)
 
 
-def _draw(summaries: Sequence[RunSummary], out: Path) -> list[Path]:
-    """Each figure that there is something to draw for; one of an earlier analysis that has nothing now is removed."""
+def _save(figures: Mapping[FigureEntry, Figure], out: Path) -> list[Path]:
+    """The figures as files; one of an earlier analysis that has nothing to show now is removed."""
     from sabsim.analysis import save
-    from sabsim.analysis.replay_figures import causal_fraction_figure, lag_distribution, peri_reward_histogram
+    from sabsim.analysis.panels import FIGURES
 
-    first = summaries[0].run
-    seeds = f"{len(summaries)} seeds" if len(summaries) > 1 else f"seed {first.seed}"
-    subtitle = f"{first.env}, {first.credit}, {seeds}"
-    figures = {
-        "lags": ("How far back replay reaches", lag_distribution, "lags"),
-        "peri_reward": ("Replay around reward", peri_reward_histogram, "peri_reward"),
-        "causal_fraction": ("Does replay land on the step that earned the reward?", causal_fraction_figure, "causal"),
-    }
     written = []
-    for name, (title, draw, measure) in figures.items():
-        if any(getattr(summary, measure) for summary in summaries):
-            written += save(draw(summaries, title=f"{title}\n{subtitle}"), out / name)
+    for entry in FIGURES:
+        if entry in figures:
+            written += save(figures[entry], out / entry.name)
         else:
             for kind in ("png", "svg"):
-                (out / f"{name}.{kind}").unlink(missing_ok=True)
+                (out / f"{entry.name}.{kind}").unlink(missing_ok=True)
     return written

@@ -1,4 +1,4 @@
-"""`sabsim demo`: the copying task and a maze learned online, with replay and without; a table and three figures."""
+"""`sabsim demo`: the copying task and a maze learned online, with replay and without; a table, three figures, a report."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ NAMES = {"replay": "SAB with replay", "no-replay": "recall without replay", "tbp
 """Each run's folder, and how it is called in words; the first one leads."""
 _MARK = "demo.json"
 _FIGURES = ("learning_curve", "recall_map", "agent_curve")
+_FILES = (_MARK, demo_agent.REPORT, *(f"{name}.{kind}" for name in _FIGURES for kind in ("png", "svg")))
 _FOLDERS = (*NAMES, *demo_agent.AGENTS)
 _RUN_FILES = ("config.json", "run.sqlite", "checkpoint.safetensors", "checkpoint.json", "summary.json", "evaluations")
 
@@ -90,12 +91,14 @@ def main(arguments: Sequence[str]) -> int:
         console.print(demo_agent.announcement(next(iter(agents.values()))), markup=False, soft_wrap=True)
         played = demo_agent.train(out, agents, console)
         figures = _draw(out, jobs[0].config, next(iter(agents.values())), options)
+        console.print("analysing the replay of the agents")
+        page = demo_agent.report(out)
         verdict = f"{sentence(summaries)} {demo_agent.sentence(played)}"
         write_json(out / _MARK, {"finished": True, "verdict": verdict, "runs": summaries | played})
     console.print(_table(summaries))
     console.print(verdict, markup=False, soft_wrap=True)
-    for figure in figures:
-        console.print(str(figure), markup=False, soft_wrap=True)
+    for path in (*figures, page):
+        console.print(str(path), markup=False, soft_wrap=True)
     return 0
 
 
@@ -171,7 +174,7 @@ def _make_room(out: Path) -> bool:
 
 def _foreign(out: Path) -> Iterator[Path]:
     """What no demo would have left in `out`."""
-    own = {_MARK, *_FOLDERS, *(f"{name}.{kind}" for name in _FIGURES for kind in ("png", "svg"))}
+    own = {*_FILES, *_FOLDERS}
     for entry in sorted(out.iterdir()):
         if entry.name.removesuffix(".tmp") not in own or entry.is_symlink():
             yield entry

@@ -1,4 +1,4 @@
-"""The agent's part of the demo: a delayed-reward maze learned online, with replay and without, one after the other."""
+"""The agent's part of the demo: a maze learned online, with replay and without, one after the other; then its report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAZE = AgentConfig(
     env_args={"memory_length": 100},
     # What it did last is not shown: it could act as the sign said all the way, and would have nothing to remember.
     learner=AgentLearnerOptions(forget_bias=1.0, sees_action=False, sees_reward=False),
-    run=AgentRunOptions(steps=150_000, eval_every=10_000, eval_episodes=200),
+    run=AgentRunOptions(steps=150_000, eval_every=10_000, eval_episodes=200, record_every=5),
 )
 """The agent with replay."""
 QUICK_MAZE = replace(
@@ -35,6 +35,8 @@ SEEDS = 3
 _METHODS = {"sab": "SAB with replay", "no-replay": "recall without replay"}
 AGENTS = {f"agent-{credit}-{i}": words for credit, words in _METHODS.items() for i in range(SEEDS)}
 """Each run's folder, and how it is called in words; runs of one name differ in their seed."""
+REPORT = "report.html"
+"""The page about the runs with replay."""
 LEVELS = {"guessing the turn": 0.5}
 """Successes that need no memory."""
 
@@ -83,6 +85,22 @@ def train(out: Path, runs: Mapping[str, AgentConfig], console: Console) -> dict[
         display = make_display() if console.is_terminal else NamedLines(words)
         summaries[name] = train_agent(config, out=out / name, display=display)
     return summaries
+
+
+def report(out: Path) -> Path:
+    """Analyses the runs with replay, seeds of one experiment, and writes their page into ``out``; its path.
+
+    Raises SabsimError: as ``sabsim analyze``.
+    """
+    # Here and not above: the help text needs none of it.
+    from sabsim.analysis.panels import draw_figures
+    from sabsim.analysis.replay_summary import across_seeds, reward_labels, summarise
+    from sabsim.cli.report import write_analysis
+
+    leading = next(iter(_METHODS))
+    summaries = [summarise(out / f"agent-{leading}-{i}") for i in range(SEEDS)]
+    across, labels = across_seeds(summaries), reward_labels(summaries)
+    return write_analysis(out / REPORT, summaries, across, labels, draw_figures(summaries))
 
 
 def grouped(runs: Mapping[str, _RunT]) -> dict[str, list[_RunT]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +14,17 @@ from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from sabsim.choices import choose
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import RunConfig, RunFolder, build_learner, held_out, load_checkpoint
 from sabsim.runs.checkpoint import Checkpoint
 from sabsim.runs.machine import git_revision, sabsim_version, utc_now
 from sabsim.runs.progress import duration, number
+from sabsim.tasks import Task
+
+_SEQUENCES = 1000
+"""Held-out sequences where there are as many as wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +35,12 @@ class EvaluateOptions:
     """Run folder; its last checkpoint is played."""
     T: Annotated[tuple[int, ...], arg(metavar="[T ...]", help_behavior_hint="(default: the run's)")] = ()
     """Lengths T of the task, in steps; one or several."""
-    sequences: Annotated[int, arg(metavar="SEQUENCES")] = 1000
-    """Held-out sequences per length."""
+    sequences: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: 1000; of data, all)")] = None
+    """Held-out sequences per length; of a text, passages."""
+    part: Annotated[str, arg(metavar="NAME")] = "test"
+    """Which part of data to play: test or validation. Sequences that are drawn are the same in both."""
+    data: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: the run's)")] = None
+    """Folder of data sets, for tasks that read one."""
     seed: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the run's)")] = None
     """Seed of the held-out sequences."""
     device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the run's)")] = None
@@ -64,17 +73,20 @@ def main(arguments: Sequence[str]) -> int:
         raise RunFolderError(f"'{folder.path}': no checkpoint yet; 'sabsim run ... --resume' goes on with the run")
     checkpoint = load_checkpoint(folder)
     torch.set_num_threads(config.run.threads)
+    choose("part", options.part, ("test", "validation"))
     variants = [_variant(config, options, T) for T in options.T or (None,)]
+    for variant in variants:
+        _require_same_data(variant, checkpoint)
     console = Console()
     results = []
     for variant in variants:
         result = _play(variant, checkpoint, options, console)
-        folder.write_evaluation(_name(variant), result)
+        folder.write_evaluation(_name(variant, result), result)
         results.append(result)
     if options.json:
         console.print_json(data=results)
     else:
-        console.print(_table(folder, results))
+        console.print(_table(folder, variants[0].task, results))
     return 0
 
 
@@ -91,6 +103,10 @@ def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunC
         if "T" not in {item.name for item in fields(task)}:
             raise ConfigError(f"T = {T}: task {task.name} has no T")
         task = replace(task, **{"T": T})
+    if options.data is not None:
+        if "data" not in task.places:
+            raise ConfigError(f"data = '{options.data}': task {task.name} reads none")
+        task = replace(task, **{"data": options.data})
     run = replace(
         config.run,
         seed=config.run.seed if options.seed is None else options.seed,
@@ -106,25 +122,33 @@ def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunC
 
 def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, console: Console) -> dict[str, Any]:
     learner = build_learner(config)
-    learned = checkpoint.states["parameters"]
+    # Those that did best on the validation part, if the run kept them: the summary's figures are theirs.
+    learned = checkpoint.states.get("best", checkpoint.states["parameters"])
     for name, parameter in learner.learned.items():
         value = learned.get(name)
         if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
             raise ConfigError(f"slots = {config.learner.slots}: parameter {name} has a shape that does not fit the run's")
         parameter.copy_(value)
     began = time.perf_counter()
+    part: Any = options.part
+    available = config.task.available(part)
+    sequences = options.sequences
+    if sequences is None:
+        sequences = _SEQUENCES if available is None else available
     with Progress(console=console, transient=True, disable=options.json or not console.is_terminal) as progress:
-        bar = progress.add_task(_name(config), total=options.sequences)
+        bar = progress.add_task(config.task.label, total=min(sequences, available or sequences))
         result = held_out(
             learner,
             config.task,
-            sequences=options.sequences,
+            sequences=sequences,
             seed=config.run.seed,
+            part=part,
             after_sequence=lambda done: progress.update(bar, completed=done),
         )
     return {
         "task": config.task.name,
-        **asdict(config.task),
+        **config.task.facts(),
+        **({"part": result.part} if available is not None else {}),
         "sequences": result.sequences,
         config.task.metric: result.metric,
         "standard_error": result.standard_error,
@@ -143,26 +167,34 @@ def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, c
     }
 
 
-def _name(config: RunConfig) -> str:
-    """What tells this evaluation from others of the run: T200, or the task's options if it has other ones."""
-    return "-".join(f"{name}{value}" for name, value in asdict(config.task).items()) or config.task.name
+def _require_same_data(config: RunConfig, checkpoint: Checkpoint) -> None:
+    """Raises ConfigError: the data are not those that the run was trained on."""
+    trained_on = checkpoint.states["stream"]
+    if any(trained_on.get(name) != value for name, value in config.task.identity.items()):
+        raise ConfigError(f"{config.task.title}: it has changed since the run was trained on it; put the original back")
 
 
-def _table(folder: RunFolder, results: list[dict[str, Any]]) -> Table:
-    metric = "accuracy" if "accuracy" in results[0] else "mse"
+def _name(config: RunConfig, result: dict[str, Any]) -> str:
+    """What tells this evaluation from others of the run: T200, or ptb-passage100-test."""
+    return "-".join(filter(None, (config.task.label, result.get("part", "")))) or config.task.name
+
+
+def _table(folder: RunFolder, task: Task, results: list[dict[str, Any]]) -> Table:
+    metric = task.metric
     trained = results[0]["trained_sequences"]
     known = results[0]["baselines"].items()
     same = [name for name, value in known if all(other["baselines"][name] == value for other in results)]
     table = Table(
-        title=f"{folder.path}: {results[0]['task']}, after {trained:,} training sequences",
+        title=f"{folder.path}: {task.title}, after {trained:,} training {task.unit}",
         caption=", ".join(f"{name} {number(results[0]['baselines'][name])}" for name in same),
     )
-    columns = {"T": "T", "sequences": "sequences", metric: metric, "standard_error": "± s.e."}
+    columns = {"T": "T", "part": "part", "sequences": task.unit, metric: metric, "standard_error": "± s.e."}
     columns |= {"perfect_sequences": "perfect"} if metric == "accuracy" else {}
     columns |= {"loss": "loss", "slots": "slots"}
     columns = {key: title for key, title in columns.items() if key in results[0]}
     for title in (*columns.values(), "time"):
         table.add_column(title, justify="right")
     for result in results:
-        table.add_row(*(number(result[key]) for key in columns), duration(result["seconds"]))
+        figures = (result[key] if isinstance(result[key], str) else number(result[key]) for key in columns)
+        table.add_row(*figures, duration(result["seconds"]))
     return table

@@ -30,6 +30,8 @@ _EXAMPLES = """examples:
   sabsim run copying --T 100 --slots 32 --seed 0 --out runs/copying
   sabsim run copying --T 100 --credit sab --replays 0      (recall without replay)
   sabsim run adding --T 200 --credit tbptt --k-trunc 20    (the same learner without recall)
+  sabsim run charlm --corpus ptb --data DIR                (DIR/ptb/ptb.train.txt ...; 'sabsim data --help')
+  sabsim run pixels --images digits                        (no data needed)
   sabsim run copying --out runs/copying --resume           (go on after a kill, with the options it had)"""
 
 
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
             chosen = _parse(options, arguments[1:], task, default)
     display = make_display(quiet=chosen.folder.quiet)
     summary = train(_config(chosen), out=folder.path, resume=chosen.folder.resume, display=display)
-    display.note(_last_line(summary, folder))
+    display.note(_last_line(chosen.task, summary, folder))
     return 0
 
 
@@ -116,8 +118,7 @@ def _folder(chosen: Any) -> RunFolder:
     """The folder asked for, or one named after the run."""
     if chosen.folder.out is not None:
         return RunFolder(Path(chosen.folder.out))
-    own = "-".join(f"{name}{value}" for name, value in dataclasses.asdict(chosen.task).items())
-    parts = [chosen.task.name, own, chosen.learner.credit, f"seed{chosen.run.seed}"]
+    parts = [chosen.task.name, chosen.task.label, chosen.learner.credit, f"seed{chosen.run.seed}"]
     return RunFolder(Path("runs") / "-".join(part for part in parts if part))
 
 
@@ -137,10 +138,10 @@ def first_line(thing: object) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0].replace("``", "")
 
 
-def _last_line(summary: dict[str, Any], folder: RunFolder) -> str:
-    metric = "accuracy" if "accuracy" in summary else "mse"
+def _last_line(task: Task, summary: dict[str, Any], folder: RunFolder) -> str:
+    held_out = f"{task.title}: {summary['part']}" if "part" in summary else "held-out"
     return (
-        f"held-out {metric} {number(summary[metric])} over {summary['held_out_sequences']} sequences, "
-        f"{summary['sequences']} sequences trained, {duration(summary['seconds'])}, "
+        f"{held_out} {task.metric} {number(summary[task.metric])} over {summary['held_out_sequences']} {task.unit}, "
+        f"{summary['sequences']} {task.unit} trained, {duration(summary['seconds'])}, "
         f"{summary['steps_per_second']:.0f} steps/s: {folder.path}"
     )

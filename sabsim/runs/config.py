@@ -44,13 +44,16 @@ class RunConfig:
 
     @property
     def length(self) -> int:
-        """Steps of one sequence.
+        """Steps of one sequence, for what needs whole ones.
 
         Raises:
-            ConfigError: the task's sequences have no end
+            ConfigError: the task has no end
         """
         if self.task.length is None:
-            raise ConfigError(f"task {self.task.name!r}: its sequences have no end, and a run counts sequences")
+            raise ConfigError(
+                f"task {self.task.name!r} has no end, so neither credit bptt nor retention all can take it whole; "
+                "credit tbptt reaches back as far as a long --k-trunc, any other retention keeps as many as --slots"
+            )
         return self.task.length
 
     def resolved(self) -> RunConfig:
@@ -65,7 +68,7 @@ class RunConfig:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         rule = CREDIT_RULES[choose("credit", self.learner.credit, CREDIT_RULES)]
-        stagger = self.run.stagger and not rule.whole_sequences
+        stagger = self.run.stagger and not rule.whole_sequences and self.task.length is not None
         slots = self.learner.slots
         if slots is None:
             retention = choose("retention", self.learner.retention, RETENTIONS)
@@ -89,7 +92,7 @@ class RunConfig:
         return max(1, self.length // max(1, self.learner.k_att))
 
     def _updates_of_budget(self) -> int:
-        steps = ceil(self.run.budget / max(1, self.run.streams)) * self.length
+        steps = ceil(self.run.budget / max(1, self.run.streams)) * self.task.period
         return max(1, steps // max(1, self.learner.update_every or self.learner.k_trunc))
 
     def options(self) -> dict[str, Any]:

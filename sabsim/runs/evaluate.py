@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
 import torch
+from torch import Tensor
 
 from sabsim.errors import ConfigError, NonFiniteError
 from sabsim.learner import StreamingLearner
-from sabsim.tasks import Task
+from sabsim.tasks import Part, Task
 
 MOST_STREAMS = 128
 """Sequences played side by side: more would cost memory without being faster."""
+
+MOST_READERS = 16
+"""Streams that read a text without end side by side. Each begins without a past, so few are better."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """What an evaluation found.
 
-    `loss`: mean total loss of a sequence. `metric`: the task's (accuracy or mse), with its standard error
-    over sequences. `perfect`: share of sequences without an error, None unless the metric is accuracy.
+    `part`: of what. `sequences`: how many were played; of a task without end, passages. `loss`: mean total loss of a
+    sequence. `metric`: the task's (accuracy, mse or bpc), with its standard error over sequences. `perfect`: share of
+    sequences without an error, None unless the metric is accuracy.
     """
 
+    part: Part
     sequences: int
     loss: float
     metric: float
@@ -35,31 +41,38 @@ def held_out(
     learner: StreamingLearner,
     task: Task,
     *,
-    sequences: int,
+    sequences: int | None,
     seed: int,
+    part: Part = "validation",
+    learned: Mapping[str, Tensor] | None = None,
     after_sequence: Callable[[int], None] | None = None,
 ) -> HeldOut:
-    """Play `sequences` held-out sequences of `task`, forward only; `after_sequence` hears of those done.
+    """Play held-out sequences of `task`, forward only.
 
-    The learner is not touched, nor is torch's global generator.
+    A task without end is read on by carried state: each of a few streams begins once, without a past, and reads its
+    share of the text, or the beginning of it. The learner is not touched, nor is torch's global generator.
+
+    Arguments:
+        sequences: how many; at most, and with None exactly, as many as there are
+        part: of which part of the data
+        learned: parameters to play instead of those the learner has now, by the names of `StreamingLearner.learned`
+        after_sequence: hears of those done
 
     Raises:
-        ConfigError: sequences < 1, or sequences without an end
+        ConfigError: sequences < 1, or None for a task that has as many as wanted
         NonFiniteError: the loss is NaN or infinite
     """
-    if sequences < 1:
-        raise ConfigError(f"sequences = {sequences}: must be at least 1")
-    if task.length is None:
-        raise ConfigError(f"task {task.name!r}: its sequences have no end, so none can be evaluated")
-    rounds = ceil(sequences / MOST_STREAMS)
+    sequences = _how_many(task, part, sequences)
+    endless = task.length is None
+    rounds = ceil(sequences / (MOST_READERS if endless else MOST_STREAMS))
     streams = ceil(sequences / rounds)
-    player = learner.evaluator(streams=streams, seed=seed)
+    player = learner.evaluator(streams=streams, seed=seed, learned=learned)
     # Out of phase, so that sequences begin at every place of the learner's block: memory is offered at its end.
-    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, held_out=True, stagger=True)
+    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=True)
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
-    for done in range(rounds + 1):
-        for _ in range(task.length):
+    for done in range(rounds + (not endless)):
+        for _ in range(task.period):
             step = stream.next()
             if stream.begins:
                 player.reset(step.first)
@@ -70,13 +83,31 @@ def held_out(
                 total.scatter_add_(0, row, value.double().unsqueeze(0) * counts)
             ended += step.last
         if after_sequence is not None:
-            after_sequence(min(sequences, done * streams))
+            after_sequence(min(sequences, (done + endless) * streams))
     player.check()
-    loss, metric, count = sums.flatten(1)[:, :sequences].cpu()
+    loss, metric, count = sums.flatten(1).cpu()
     if not torch.isfinite(loss).all():
         raise NonFiniteError("held-out loss is not finite; the parameters have diverged")
-    each = metric / count
+    # Of the last round, what is too much; of a text, what lies beyond its end.
+    played = count > 0 if endless else torch.arange(len(count)) < sequences
+    return _found(task, part, loss[played], metric[played], count[played])
+
+
+def _how_many(task: Task, part: Part, sequences: int | None) -> int:
+    """Raises ConfigError: as `held_out`."""
+    if sequences is not None and sequences < 1:
+        raise ConfigError(f"sequences = {sequences}: must be at least 1")
+    available = task.available(part)
+    if available is None and sequences is None:
+        raise ConfigError(f"task {task.name!r}: has held-out sequences without end; say how many")
+    return min(count for count in (sequences, available) if count is not None)
+
+
+def _found(task: Task, part: Part, loss: Tensor, metric: Tensor, count: Tensor) -> HeldOut:
+    """From the sums of each sequence, `(sequences,)` float64, to the figures of all."""
+    sequences, each = len(loss), metric / count
     return HeldOut(
+        part=part,
         sequences=sequences,
         loss=float(loss.mean()),
         metric=float(metric.sum() / count.sum()),

@@ -1,5 +1,8 @@
 """The run loop: steps in blocks; between blocks it records, evaluates, saves and shows.
 
+A task with data of its own is evaluated on their validation part; the parameters that did best there are kept, and the
+final evaluation plays those on the test part.
+
 Blocks end where sequences end (or after `LONGEST_BLOCK` steps), at step counts that do not depend on when a
 run was interrupted. Whatever decides anything, such as sums and row counts, is taken at a block's end: this
 is why a resumed run equals an unbroken one bit for bit.
@@ -8,9 +11,13 @@ is why a resumed run equals an unbroken one bit for bit.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from sabsim.errors import NonFiniteError
+from sabsim.runs.best import Best
 from sabsim.runs.build import Parts
 from sabsim.runs.checkpoint import Checkpoint, State, save_checkpoint
 from sabsim.runs.database import RunDatabase
@@ -21,6 +28,7 @@ from sabsim.runs.machine import rss_mb, utc_now
 from sabsim.runs.progress import Display, Status
 from sabsim.runs.recorder import Recorder, Totals
 from sabsim.runs.summary import summarise
+from sabsim.tasks import Part
 
 FINAL_SEQUENCES = 1000
 """Held-out sequences in the final evaluation, at least."""
@@ -51,6 +59,8 @@ class Loop:
         self._reached = False
         self._train: tuple[float | None, float | None, float | None] = (None, None, None)
         self._held_out: HeldOut | None = None
+        task = parts.config.task
+        self._best = None if task.available("validation") is None else Best(higher_is_better=task.higher_is_better)
         self._seconds_before = 0.0
         self._training_seconds = 0.0
         self._begun = self._committed = time.perf_counter()
@@ -80,10 +90,16 @@ class Loop:
             "training_seconds": self._training_seconds,
             "rows": self._database.counts(),
             "recorder": self._recorder.state_dict(),
-        }
+        } | ({"best": self._best.figures} if self._best else {})
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where the loop that gave `state` stood; learner and stream are there already."""
+    def load_state_dict(self, state: dict[str, Any], *, best: State | None = None) -> None:
+        """Continue where the loop that gave `state` stood; learner and stream are there already.
+
+        Arguments:
+            best: the parameters that had done best on the validation part, if any were kept
+        """
+        if self._best:
+            self._best.restore(best, state["best"], device=self._learner.device)
         self._evaluated_at, self._updates_at = state["evaluated_at"], state["updates_at"]
         self._reached, self._saved_at = state["reached"], state["sequences"]
         self._seconds_before, self._training_seconds = state["seconds"], state["training_seconds"]
@@ -106,10 +122,8 @@ class Loop:
                 self._between_blocks()
                 if interrupts.signum is not None and not self.finished:
                     self.save()
-                    raise Interrupted(
-                        f"stopped at {self.sequences} sequences; '{self._folder.path}' goes on with --resume",
-                        interrupts.signum,
-                    )
+                    done = f"{self.sequences} {self._config.task.unit}"
+                    raise Interrupted(f"stopped at {done}; '{self._folder.path}' goes on with --resume", interrupts.signum)
             self.save()
             return self._finish()
 
@@ -125,6 +139,8 @@ class Loop:
             "stream": self._stream.state_dict(),
             "parameters": self._learner.learned,
         }
+        if self._best and self._best.learned is not None:
+            states["best"] = self._best.learned
         save_checkpoint(self._folder, Checkpoint(states=states, numbers=self.state_dict()))
         self._saved_at = self.sequences
 
@@ -132,7 +148,7 @@ class Loop:
         """One block of steps, and its rows."""
         begun = time.perf_counter()
         stream, learner, recorder = self._stream, self._learner, self._recorder
-        to_boundary = self._config.length - stream.clock % self._config.length
+        to_boundary = stream.length - stream.clock % stream.length
         wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
         for _ in range(min(recorder.buffers.capacity, to_boundary)):
             step = stream.next()
@@ -173,14 +189,23 @@ class Loop:
         self._write_training()
         result = self._play(self._config.run.eval_sequences)
         self._write_metrics("held-out", result)
+        if self._best:
+            self._best.look(result, self._learner.learned, sequences=self.sequences)
         if self._good(result):
             self._reached = self._good(self._play(self._final_sequences()))
+            if self._reached and self._best:
+                # These are the ones that were confirmed, whatever did better on fewer sequences.
+                self._best.keep(result, self._learner.learned, sequences=self.sequences)
         self._evaluated_at = self.sequences
         self._display.evaluated(self._status())
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""
-        result = self._play(self._final_sequences())
+        learned = self._best.learned if self._best else None
+        validation = self._play(None, learned=learned) if self._best else None
+        if validation is not None:
+            self._write_metrics("validation", validation)
+        result = self._play(self._final_sequences(), part="test", learned=learned)
         self._write_metrics("final", result)
         self._database.commit()
         self._display.update(self._status())
@@ -188,6 +213,8 @@ class Loop:
             self._config,
             self._learner,
             result,
+            validation=validation,
+            best_at=self._best.figures["sequences"] if self._best else None,
             sequences=self.sequences,
             reached=self._reached,
             seconds=self._seconds(),
@@ -196,18 +223,22 @@ class Loop:
         write_json(self._folder.summary, summary)
         return summary
 
-    def _final_sequences(self) -> int:
-        return max(FINAL_SEQUENCES, self._config.run.eval_sequences)
+    def _final_sequences(self) -> int | None:
+        """All there are, or many."""
+        return None if self._best else max(FINAL_SEQUENCES, self._config.run.eval_sequences)
 
-    def _play(self, sequences: int) -> HeldOut:
-        self._held_out = held_out(self._learner, self._config.task, sequences=sequences, seed=self._config.run.seed)
+    def _play(
+        self, sequences: int | None, *, part: Part = "validation", learned: Mapping[str, Tensor] | None = None
+    ) -> HeldOut:
+        task, seed = self._config.task, self._config.run.seed
+        self._held_out = held_out(self._learner, task, sequences=sequences, seed=seed, part=part, learned=learned)
         return self._held_out
 
     def _good(self, result: HeldOut) -> bool:
         goal = self._config.run.stop_at
         if goal is None:
             return False
-        return result.metric >= goal if self._config.task.metric == "accuracy" else result.metric <= goal
+        return result.metric >= goal if self._config.task.higher_is_better else result.metric <= goal
 
     def _training_figures(self) -> tuple[float | None, float | None, float | None]:
         """Loss, metric and replays per stream and update since the last evaluation; None without any."""
@@ -264,6 +295,7 @@ class Loop:
             seconds=self._seconds(),
             steps_per_second=self._rate(),
             sequences_per_second=(self.sequences - self._begun_at[0]) / elapsed if elapsed else 0.0,
+            unit=self._config.task.unit,
             metric_name=self._config.task.metric,
             train_loss=loss,
             train_metric=metric,

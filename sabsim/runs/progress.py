@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -20,7 +20,9 @@ _REFRESH = 0.25
 class Standing(Protocol):
     """Where a run stands, whatever its kind: how far of how much, and its figures in words."""
 
-    unit: ClassVar[str]
+    @property
+    def unit(self) -> str:
+        """What is counted."""
 
     @property
     def done(self) -> int:
@@ -41,8 +43,7 @@ class Standing(Protocol):
 class Status:
     """Where a run stands. Metrics are named after the task's; None where nothing was measured yet."""
 
-    unit: ClassVar[str] = "sequences"
-
+    unit: str = "sequences"
     sequences: int
     budget: int
     step: int
@@ -70,7 +71,7 @@ class Status:
     def line(self) -> str:
         """All figures."""
         return (
-            f"{self.sequences} sequences  step {self.step}  "
+            f"{self.sequences} {self.unit}  step {self.step}  "
             f"loss {number(self.train_loss)}  {self.metric_name} {number(self.train_metric)}  "
             f"held-out {self.metric_name} {number(self.held_out_metric)}  "
             f"replays/update {number(self.replays_per_update)}  "

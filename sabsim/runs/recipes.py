@@ -24,5 +24,18 @@ RECIPES: dict[str, Recipe] = {
         optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt"),
         run=RunOptions(streams=32, eval_every=4_000, eval_sequences=1_000),
     ),
+    # A text has no resets: what novelty keeps would stay for ever, and the network would lean on it. Every character is a
+    # learning signal, so nothing is to be explored, and the units need not last long to begin with.
+    "charlm": Recipe(
+        learner=LearnerOptions(retention="recent", k_trunc=10, forget_bias=1.0, input_scale=1.0, explore=0.0),
+        optimizer=OptimizerOptions(lr=1e-2, lr_schedule="rsqrt"),
+        run=RunOptions(streams=16, budget=100_000, eval_every=5_000, eval_sequences=512, record_every=200),
+    ),
+    # As adding: one learning signal a sequence, in its very last step.
+    "pixels": Recipe(
+        learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.0),
+        optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt"),
+        run=RunOptions(streams=16, eval_every=4_000, eval_sequences=1_000),
+    ),
 }
 """By the task's name; a task that is not here uses the general defaults."""

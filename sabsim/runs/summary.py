@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -21,17 +20,29 @@ def summarise(
     learner: StreamingLearner,
     result: HeldOut,
     *,
+    validation: HeldOut | None,
+    best_at: int | None,
     sequences: int,
     reached: bool,
     seconds: float,
     training_seconds: float,
 ) -> dict[str, Any]:
     """The keys of `docs/run-folder.md`; settings are those in force, after preset and credit rule."""
-    credit, network = learner.credit, learner.network
+    credit, network, metric = learner.credit, learner.network, config.task.metric
+    on_validation = (
+        {}
+        if validation is None
+        else {
+            "part": result.part,
+            "best_at": best_at,
+            f"validation_{metric}": validation.metric,
+            "validation_sequences": validation.sequences,
+        }
+    )
     return {
         "format": FORMAT,
         "task": config.task.name,
-        **asdict(config.task),
+        **config.task.facts(),
         "preset": config.learner.preset,
         "cell": network.cell,
         "hidden": network.hidden,
@@ -61,11 +72,12 @@ def summarise(
         "steps": learner.clock,
         "seconds": seconds,
         "steps_per_second": learner.clock / training_seconds if training_seconds else 0.0,
-        config.task.metric: result.metric,
+        metric: result.metric,
         "standard_error": result.standard_error,
         "held_out_sequences": result.sequences,
         "held_out_loss": result.loss,
         "perfect_sequences": result.perfect,
+        **on_validation,
         "baselines": config.task.baselines(),
         "parameters": learner.flat.numel(),
         "macrostate_bytes": learner.macrostate_bytes,

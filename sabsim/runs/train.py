@@ -18,6 +18,7 @@ from sabsim.runs.lifecycle import finished, go_on, start
 from sabsim.runs.loop import Loop
 from sabsim.runs.progress import Display
 from sabsim.runs.recorder import make_recorder
+from sabsim.tasks import Task
 
 
 def train(
@@ -67,7 +68,7 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> di
         done=done,
         wanted=wanted.run.budget,
         stored=stored.run.budget,
-        what=("budget", "sequences"),
+        what=("budget", stored.task.unit),
         goal=stored.run.stop_at,
     )
     if summary is not None:
@@ -81,8 +82,8 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> di
 
     def restored(database: RunDatabase) -> Loop:
         loop = _loop(folder, parts, database, display)
-        loop.load_state_dict(checkpoint.numbers)
-        display.note(f"'{folder.path}' goes on from {done} sequences")
+        loop.load_state_dict(checkpoint.numbers, best=checkpoint.states.get("best"))
+        display.note(f"'{folder.path}' goes on from {done} {wanted.task.unit}")
         return loop
 
     _restore(checkpoint, parts, folder)
@@ -90,22 +91,30 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> di
 
 
 def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) -> RunConfig:
-    """The run to go on with: the stored one, with the budget that was asked for.
+    """The run to go on with: the stored one, with the budget that was asked for, and data from where they now lie.
 
     Raises:
         RunFolderError: the folder holds another task
-        ConfigError: another option differs; all but the budget must be the same for the results to be
+        ConfigError: another option differs; all but these must be the same for the results to be
     """
     if config is None:
         return stored
-    budget = config.run.budget
+    budget, task = config.run.budget, stored.task
+    if type(config.task) is type(task):
+        task = _moved(task, config.task)
+        config = replace(config, task=_moved(config.task, stored.task))
     backend = stored.run.backend if config.run.backend == "auto" else config.run.backend
     config = replace(config, run=replace(config.run, budget=stored.run.budget, backend=backend)).resolved()
     for name, there, here in stored.differences(config):
         if name == "task":
             raise RunFolderError(f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give another --out")
         raise ConfigError(f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out")
-    return replace(stored, run=replace(stored.run, budget=budget))
+    return replace(stored, task=task, run=replace(stored.run, budget=budget))
+
+
+def _moved(task: Task, there: Task) -> Task:
+    """The task, with its data where those of another one lie."""
+    return replace(task, **{name: getattr(there, name) for name in task.places})
 
 
 def _tables(config: RunConfig) -> Tables:
@@ -120,7 +129,7 @@ def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Displ
         streams=run.streams,
         recorded=run.record_streams,
         every=run.record_every,
-        length=parts.config.length,
+        length=parts.config.task.period,
         reach=credit.k_trunc + credit.block,
         device=parts.learner.device,
         dtype=DTYPES[run.dtype],

@@ -1,19 +1,32 @@
 """Supervised tasks as endless streams: `TASKS["copying"](T=100).stream(streams=32, seed=0)`."""
 
 from sabsim.tasks.adding import Adding
-from sabsim.tasks.base import Score, StateDict, Task, TaskStep, TaskStream
+from sabsim.tasks.base import Part, Score, StateDict, Task, TaskStep, TaskStream
+from sabsim.tasks.charlm import CharLM
 from sabsim.tasks.copying import Copying
 from sabsim.tasks.denoise import Denoise
+from sabsim.tasks.pixels import Pixels
+from sabsim.tasks.rounds import SequenceStream
 
-TASKS: dict[str, type[Task]] = {"copying": Copying, "adding": Adding, "denoise": Denoise}
+TASKS: dict[str, type[Task]] = {
+    "copying": Copying,
+    "adding": Adding,
+    "denoise": Denoise,
+    "charlm": CharLM,
+    "pixels": Pixels,
+}
 """the tasks by name"""
 
 __all__ = [
     "TASKS",
     "Adding",
+    "CharLM",
     "Copying",
     "Denoise",
+    "Part",
+    "Pixels",
     "Score",
+    "SequenceStream",
     "StateDict",
     "Task",
     "TaskStep",

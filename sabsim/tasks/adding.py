@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sabsim.tasks.base import Score, StreamOptions, Task, TaskStep, TaskStream, require_int
+from sabsim.tasks.base import Score, StreamOptions, Task, TaskStep, require_int
+from sabsim.tasks.rounds import SequenceStream
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Adding(Task):
         return AddingStream(self, options)
 
 
-class AddingStream(TaskStream):
+class AddingStream(SequenceStream):
     """Endless sequences of the adding problem.
 
     Two rounds of numbers are kept, `2 * T * streams` of them.

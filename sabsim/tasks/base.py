@@ -1,17 +1,16 @@
 """What every supervised task offers: an endless, seeded stream of steps, and the score of an output.
 
-`streams` endless sequences run side by side. All have the same period (the length of a sequence), so the
-host knows from a step counter alone when sequences begin and end: nothing is read back from the device.
-Sequences are drawn in rounds: round n holds the n-th sequence of every stream and is drawn when the first
-stream may need it, once in `length` steps. Staggered streams overlap two rounds, so two are kept, the even
-and the odd one. Which sequences a stream meets therefore does not depend on how the streams are staggered.
+`streams` endless streams run side by side. All have the same period, so the host knows from a step counter
+alone when sequences begin and end: nothing is read back from the device. The period is the length of a
+sequence; a task without end, such as a text, counts in passages of a fixed length, at whose ends nothing
+happens to the learner.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,8 +21,12 @@ from sabsim.errors import ConfigError
 StateDict = dict[str, Tensor | int]
 """The exact state of a stream: flat, one name per tensor or number."""
 
+Part = Literal["train", "validation", "test"]
+"""Of what a stream is made. A task that draws its sequences has as many as wanted of each, and validation and test
+are the same; one with data of its own has parts that share nothing."""
+
 _SALT = 0x5AB  # keeps these draws apart from other uses of the same seed
-_SEQUENCES, _OFFSETS = 0, 1  # spawn keys: what a derived seed is for
+_SEQUENCES = 0  # spawn key: what a derived seed is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,13 @@ class TaskStep:
     target: Tensor
     """wanted output, `(streams,)`: int64 class, or float value"""
     weight: Tensor
-    """weight of this step's loss, `(streams,)`; sums to 1 over a sequence"""
+    """weight of this step's loss, `(streams,)`; sums to 1 over a sequence or passage"""
     scored: Tensor
     """whether the step counts for the metric, `(streams,)` bool"""
     first: Tensor
-    """whether the step begins a sequence, `(streams,)` bool"""
+    """whether the step begins a sequence or passage, `(streams,)` bool"""
     last: Tensor
-    """whether the step ends a sequence, `(streams,)` bool"""
+    """whether the step ends a sequence or passage, `(streams,)` bool"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,61 @@ class Task(ABC):
 
     name: ClassVar[str]
     metric: ClassVar[str]
-    """what `Score.metric_sum` sums: "accuracy" (higher is better) or "mse" (lower is better)"""
-    d_in: ClassVar[int]
-    d_out: ClassVar[int]
+    """what `Score.metric_sum` sums: "accuracy" (higher is better), "mse" or "bpc", bits per character (lower is better)"""
+    unit: ClassVar[str] = "sequences"
+    """what `period` steps are called"""
+    places: ClassVar[tuple[str, ...]] = ()
+    """options that say where something lies, not what it is: a resumed run may have others"""
+
+    @property
+    @abstractmethod
+    def d_in(self) -> int:
+        """Size of an input."""
+
+    @property
+    @abstractmethod
+    def d_out(self) -> int:
+        """Size of an output."""
 
     @property
     @abstractmethod
     def length(self) -> int | None:
-        """Steps of one sequence; None for a task without end."""
+        """Steps of one sequence; None for a task without end, whose streams carry their state from passage to passage."""
+
+    @property
+    def period(self) -> int:
+        """Steps that a run counts as one sequence: the length, or what a task without end puts in its place."""
+        if self.length is None:
+            raise NotImplementedError(f"{type(self).__name__} has no end and must say what its period is")
+        return self.length
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a greater metric is a better one."""
+        return self.metric == "accuracy"
+
+    @property
+    def label(self) -> str:
+        """The options in a few letters, for the names of files: T100."""
+        return "-".join(f"{name}{value}" for name, value in asdict(self).items())
+
+    @property
+    def title(self) -> str:
+        """The task in a few words, with what it is made of: charlm on ptb."""
+        return self.name
+
+    @property
+    def identity(self) -> dict[str, int]:
+        """Numbers that must be the same where a run goes on or is played: digests of data that may change."""
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        """What results are to say of the task: its options, and of data what they are."""
+        return asdict(self)
+
+    def available(self, part: Part) -> int | None:
+        """Sequences there are of a held-out part, the last of which may be short; None: as many as wanted."""
+        return None
 
     def stream(
         self,
@@ -81,7 +131,7 @@ class Task(ABC):
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         stagger: bool = False,
-        held_out: bool = False,
+        part: Part = "train",
     ) -> TaskStream:
         """An endless stream of this task; arguments and errors are those of `StreamOptions`."""
         return self._open(
@@ -91,7 +141,7 @@ class Task(ABC):
                 device=torch.device(device),
                 dtype=dtype,
                 stagger=stagger,
-                held_out=held_out,
+                part=part,
             )
         )
 
@@ -109,7 +159,7 @@ class StreamOptions:
     """How a task is streamed.
 
     Raises:
-        ConfigError: streams < 1, seed < 0, or a dtype that is neither float32 nor float64
+        ConfigError: streams < 1, seed < 0, a dtype that is neither float32 nor float64, or an unknown part
     """
 
     streams: int
@@ -122,32 +172,38 @@ class StreamOptions:
     """float32 or float64"""
     stagger: bool
     """stream b first idles for a seeded offset_b of 0 .. length-1 steps, so that the streams are out of
-    phase; idle steps have weight 0, are not scored, and are neither first nor last"""
-    held_out: bool
-    """draw held-out sequences: the generator's seed is even for training and odd for held-out streams, so
-    the two never share one, whatever the seeds"""
+    phase; idle steps have weight 0, are not scored, and are neither first nor last. A task without end ignores it"""
+    part: Part
+    """training sequences, or held-out ones. Where sequences are drawn, the generator's seed is even for training and
+    odd for held-out streams, so the two never share one, whatever the seeds"""
 
     def __post_init__(self) -> None:
         require_int("streams", self.streams, least=1)
         require_int("seed", self.seed, least=0)
         if self.dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}")
+        if self.part not in get_args(Part):
+            raise ConfigError(f"part must be one of {', '.join(get_args(Part))}, got {self.part!r}")
+
+    @property
+    def held_out(self) -> bool:
+        """Whether nothing of it is trained on."""
+        return self.part != "train"
 
 
 class TaskStream(ABC):
-    """Endless sequences of one task, one step at a time, `streams` side by side.
+    """Endless steps of one task, one at a time, `streams` side by side.
 
     Arguments:
         options: how the task is streamed
-        weight: loss weight of each step of a sequence, `(length,)`
-        scored: whether each step of a sequence counts for the metric, `(length,)` bool
+        length: steps of a sequence or passage, the period
     """
 
     _step: TaskStep
     """the buffers `next` fills; built by the subclass"""
 
-    def __init__(self, options: StreamOptions, *, weight: Tensor, scored: Tensor) -> None:
-        self.length = len(weight)
+    def __init__(self, options: StreamOptions, *, length: int) -> None:
+        self.length = length
         self.streams = options.streams
         self.device = options.device
         self.dtype = options.dtype
@@ -157,50 +213,25 @@ class TaskStream(ABC):
         """completed sequences in all streams, known to the host without synchronising"""
         self.sequences = torch.zeros((), dtype=torch.int64, device=self.device)
         """the same as a tensor, `()` int64"""
-
         self._generator = torch.Generator(self.device)
         self._generator.manual_seed(2 * (derive_seed(options.seed, _SEQUENCES) >> 1) + options.held_out)
-        self._set_offsets(torch.from_numpy(_spread(self.length, options) * int(options.stagger)))
-
-        # A stream's phase is its place in the tables below: idle (0..L-1), then the steps of an even round
-        # (L..2L-1) and of an odd one (2L..3L-1), and from there back to L.
-        self._phase = self.length - self._offsets.to(self.device)
-        self._emitted = self._phase.clone()
-        self._following = torch.arange(1, 3 * self.length + 1, device=self.device)
-        self._following[-1] = self.length
-        step = torch.arange(self.length)
-        flags = torch.stack([scored, step == 0, step == self.length - 1])
-        weight = weight.to(self.dtype)
-        self._flag_table = self._by_phase(False, flags, flags)
-        self._weight_table = self._by_phase(0.0, weight, weight)
-        self._position_table = self._by_phase(-1, step, step)
-
         self._flags = self._buffer(3, dtype=torch.bool)
         self._weight = self._buffer()
         self._loss = self._buffer()
         self._metric = self._buffer()
         self._count = self._buffer()
 
+    @abstractmethod
     def next(self) -> TaskStep:
         """The next step of every stream."""
-        if self.clock % self.length == 0:
-            self._draw(self.clock // self.length % 2)
-        torch.index_select(self._flag_table, 1, self._phase, out=self._flags)
-        torch.index_select(self._weight_table, 0, self._phase, out=self._weight)
-        self._look_up(self._phase)
-        torch.index_select(self._following, 0, self._phase, out=self._emitted)
-        self._phase, self._emitted = self._emitted, self._phase
-        self.clock += 1
-        ended = self._ending[self.clock % self.length] if self.clock >= self.length else 0
-        if ended:
-            self.completed += ended
-            self.sequences.add_(ended)
-        return self._step
 
     @property
+    @abstractmethod
     def begins(self) -> bool:
-        """Whether any stream begins a sequence at the last step given; known without asking the device."""
-        return bool(self._ending[(self.clock - 1) % self.length])
+        """Whether a learner must reset the streams in `TaskStep.first` at the last step given.
+
+        Known without asking the device.
+        """
 
     @abstractmethod
     def score(self, y: Tensor, step: TaskStep) -> Score:
@@ -213,21 +244,18 @@ class TaskStream(ABC):
         For analysis: the steps a learner has to remember. Computed when asked for, not in `next`.
         """
 
+    @abstractmethod
     def positions(self) -> Tensor:
         """Position of the last step in its sequence, `(streams,)` int64; -1 where a stream is still idle."""
-        return self._position_table[self._emitted]
 
     def state_dict(self) -> StateDict:
         """Everything that decides the steps to come, as copies."""
         return {
-            "length": self.length,
+            **self._identity(),
             "clock": self.clock,
             "completed": self.completed,
-            "offsets": self._offsets.clone(),
-            "phase": self._phase.clone(),
-            "emitted": self._emitted.clone(),
             "generator": self._generator.get_state(),
-            **{name: buffer.clone() for name, buffer in self._content().items()},
+            **{name: buffer.clone() for name, buffer in self._buffers().items()},
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -236,54 +264,30 @@ class TaskStream(ABC):
         Raises:
             ConfigError: an entry is missing or does not fit this stream, which then stays as it was
         """
-        buffers = {"phase": self._phase, "emitted": self._emitted, **self._content()}
-        mine = {**buffers, "offsets": self._offsets, "generator": self._generator.get_state()}
+        buffers = self._buffers()
+        mine = {**buffers, "generator": self._generator.get_state()}
         saved = {name: _tensor_like(state, name, tensor) for name, tensor in mine.items()}
-        length, clock, completed = (_integer(state, name) for name in ("length", "clock", "completed"))
-        if length != self.length:
-            raise ConfigError(f"task state 'length' must be {self.length} as here, got {length}")
+        clock, completed = (_integer(state, name) for name in ("clock", "completed"))
+        for name, here in self._identity().items():
+            if (there := _integer(state, name)) != here:
+                raise ConfigError(f"task state {name!r} must be {here} as here, got {there}")
         for name, buffer in buffers.items():
             buffer.copy_(saved[name])
         self._generator.set_state(saved["generator"].cpu())
-        self._set_offsets(saved["offsets"].cpu().clone())
         self.clock, self.completed = clock, completed
         self.sequences.fill_(completed)
 
-    @abstractmethod
-    def _draw(self, half: int) -> None:
-        """Draw a round of sequences into the even (0) or odd (1) half of the content."""
+    def _identity(self) -> dict[str, int]:
+        """Numbers that must be the same in a stream that goes on from another's state."""
+        return {"length": self.length}
 
     @abstractmethod
-    def _look_up(self, phase: Tensor) -> None:
-        """Fill input and target of the streams at `phase`, `(streams,)`."""
-
-    @abstractmethod
-    def _content(self) -> dict[str, Tensor]:
-        """The buffers that hold the two rounds."""
+    def _buffers(self) -> dict[str, Tensor]:
+        """The buffers that decide the steps to come."""
 
     def _buffer(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros of shape `(*shape, streams)`, of the stream's dtype unless given."""
         return torch.zeros(*shape, self.streams, dtype=dtype or self.dtype, device=self.device)
-
-    def _by_phase(self, idle: float, even: Tensor, odd: Tensor) -> Tensor:
-        """A table over phases, `(..., 3 * length)`: what holds when idle, in an even and an odd round."""
-        return torch.cat([torch.full_like(even, idle), even, odd], dim=-1).to(self.device)
-
-    def _set_offsets(self, offsets: Tensor) -> None:
-        self._offsets = offsets
-        self._ending: list[int] = torch.bincount(offsets, minlength=self.length).tolist()
-
-
-def _spread(length: int, options: StreamOptions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Phases for the streams: a random start, then steps of the golden section of the period.
-
-    So the phases of any number of streams lie evenly over the period, and take every remainder modulo a learner's
-    block of updates about equally often; independent draws would leave out one remainder of five for every sixth seed
-    of 8 streams.
-    """
-    start = np.random.default_rng(derive_seed(options.seed, _OFFSETS)).random()
-    turns = start + np.arange(options.streams) * (5**0.5 - 1) / 2
-    return np.floor(length * (turns % 1.0)).astype(np.int64)
 
 
 def require_int(name: str, value: int, *, least: int) -> None:

@@ -8,7 +8,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from sabsim.tasks.base import Score, StreamOptions, TaskStep, TaskStream
+from sabsim.tasks.base import Score, StreamOptions, TaskStep
+from sabsim.tasks.cross_entropy import CrossEntropy
+from sabsim.tasks.rounds import SequenceStream
 
 DIGITS = 8
 """kinds of digits"""
@@ -38,7 +40,7 @@ def recall_baselines(length: int) -> dict[str, float]:
     }
 
 
-class SymbolStream(TaskStream):
+class SymbolStream(SequenceStream):
     """Sequences over digits, blank and marker, laid out by a fixed plan.
 
     Each sequence draws `width` symbols. The plan names, for each step, which of them is the input and which
@@ -70,23 +72,16 @@ class SymbolStream(TaskStream):
         self._bytes = self._buffer(2, dtype=torch.uint8)
         self._pair = self._buffer(2, dtype=torch.int64)
         self._one_hot_in = torch.eye(KINDS, dtype=self.dtype, device=self.device)
-        self._one_hot_out = torch.eye(CLASSES, dtype=self.dtype, device=self.device)
         self._x = torch.zeros(self.streams, KINDS, dtype=self.dtype, device=self.device)
         scored, first, last = self._flags
         self._step = TaskStep(self._x, self._pair[1], self._weight, scored, first, last)
 
-        self._wanted = torch.zeros(self.streams, CLASSES, dtype=self.dtype, device=self.device)
-        self._gradient = torch.zeros_like(self._wanted)
-        self._score = Score(self._loss, self._gradient, self._metric, self._count)
+        self._cross_entropy = CrossEntropy(streams=self.streams, classes=CLASSES, like=self._x)
+        self._score = Score(self._loss, self._cross_entropy.gradient, self._metric, self._count)
 
     def score(self, y: Tensor, step: TaskStep) -> Score:
         """Cross entropy of the logits `y`, `(streams, 9)`; gradient (softmax - target) * weight / streams."""
-        log_p = torch.log_softmax(y.detach(), 1)
-        of_target = log_p.gather(1, step.target.unsqueeze(1)).squeeze(1)
-        torch.mul(of_target, step.weight, out=self._loss).neg_()
-        torch.index_select(self._one_hot_out, 0, step.target, out=self._wanted)
-        torch.exp(log_p, out=self._gradient).sub_(self._wanted)
-        self._gradient.mul_(step.weight.unsqueeze(1)).div_(self.streams)
+        log_p, _ = self._cross_entropy.score(y, step.target, step.weight, loss=self._loss)
         self._metric.copy_((log_p.argmax(1) == step.target).logical_and_(step.scored))
         self._count.copy_(step.scored)
         return self._score

@@ -1,0 +1,132 @@
+"""`sabsim reproduce TABLE`: a table of the SAB paper, every row and seed, by one command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from sabsim.choices import choose, require_at_least
+from sabsim.cli.parse import parse
+from sabsim.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceOptions:
+    """Which table and rows, how many seeds, and where."""
+
+    table: Positional[Annotated[str, arg(metavar="TABLE")]] = ""
+    """table1 .. table8 (table8-permuted); 'all' for every one of them."""
+    rows: Annotated[tuple[str, ...], arg(metavar="ROW [ROW ...]", help_behavior_hint="(default: all)")] = ()
+    """Rows, by their names in the table."""
+    seeds: Annotated[int, arg(metavar="N")] = 3
+    """Seeds 0 .. N-1 of every row."""
+    jobs: Annotated[int, arg(metavar="N")] = 1
+    """Runs at once, each in a process with one thread."""
+    budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: the table's)")] = None
+    """Most sequences of a run; rows that do not lead get as many as the leading ones needed, or these."""
+    quick: bool = False
+    """A scaled-down version in minutes, whose title says so."""
+    out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/tables or quick-tables)")] = None
+    """Where the runs are kept. Given again after a kill, it goes on."""
+    results: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ in --out)")] = None
+    """Where the tables go, as JSON, CSV and Markdown."""
+    quiet: bool = False
+    """Show nothing but errors and the tables."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command; returns its exit status: 1 if a run failed.
+
+    Raises:
+        SabsimError: whatever is wrong with options, folders, data or disk, in one line
+    """
+    from sabsim.reproduce import TABLES
+
+    known = "; ".join(f"{name}: {table.what}" for name, table in TABLES.items())
+    options = parse(
+        ReproduceOptions,
+        arguments,
+        prog="sabsim reproduce",
+        description=(
+            "Run a table of the paper (Ke et al. 2017, arXiv 1711.02326) again in streaming mode, each row with several "
+            f"seeds, and set it beside the paper's figures; resumable at any moment. {known}"
+        ),
+    )
+    if not options.table:
+        raise ConfigError(f"which table? one of {', '.join(TABLES)}, or all; see 'sabsim reproduce --help'")
+    names = list(TABLES) if options.table == "all" else [options.table]
+    choose("table", options.table, [*TABLES, "all"])
+    require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
+    _check_rows(options, names)
+    failed = False
+    for name in names:
+        failed |= _reproduce(name, options, arguments)
+    return int(failed)
+
+
+def _check_rows(options: ReproduceOptions, names: Sequence[str]) -> None:
+    from sabsim.reproduce import TABLES
+
+    known = [row.name for name in names for row in TABLES[name].rows]
+    for row in options.rows:
+        choose("row", row, known)
+
+
+def _reproduce(name: str, options: ReproduceOptions, arguments: Sequence[str]) -> bool:
+    """One table; whether something failed."""
+    from sabsim.reproduce import figures_of, plan, write_table
+    from sabsim.runs.sweep import SweepDisplay, Swept, sweep
+    from sabsim.runs.train import train
+
+    out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
+    found, needed = Swept(), options.budget
+    for leading in (True, False):
+        runs = plan(
+            name, options.rows, options.seeds, out, quick=options.quick, leading=leading, budget=needed or options.budget
+        )
+        if not runs:
+            continue
+        swept = sweep(runs, train, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
+        found.summaries |= swept.summaries
+        found.failures |= swept.failures
+        if leading and swept.summaries:
+            needed = max(summary["sequences"] for summary in swept.summaries.values())
+    figures = figures_of(name, found.summaries, found.failures, seeds=options.seeds)
+    _show(name, figures, quick=options.quick)
+    about = {
+        "command": " ".join(["sabsim reproduce", *arguments]),
+        "seeds": options.seeds,
+        "seconds_of_all_runs": round(sum(summary["seconds"] for summary in found.summaries.values()), 1),
+        "made_by": sorted({_made_by(summary) for summary in found.summaries.values()}),
+    }
+    folder = Path(options.results) if options.results else out / "results"
+    written = write_table(name, figures, about, folder, quick=options.quick)
+    Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
+    return bool(found.failures)
+
+
+def _made_by(summary: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {summary[name]}" for name in ("sabsim", "git", "torch", "device", "date") if name in summary)
+
+
+def _show(name: str, figures: Sequence[Any], *, quick: bool) -> None:
+    from sabsim.reproduce import TABLES
+    from sabsim.reproduce.rendering import TITLES, cells
+
+    title = f"{name}: {TABLES[name].what}" + (" (quick: scaled down)" if quick else "")
+    table = Table(title=title, title_justify="left")
+    for column in TITLES:
+        table.add_column(column, justify="left" if column == "row" else "right", no_wrap=column != "95 % interval")
+    for item in figures:
+        table.add_row(*cells(item))
+    console = Console(highlight=False)
+    console.print(table)
+    for item in figures:
+        for seed, why in item.failures.items():
+            console.print(f"{item.row}, seed {seed}: {why}", soft_wrap=True, markup=False)

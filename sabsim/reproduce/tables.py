@@ -1,0 +1,233 @@
+"""The tables and their rows: what each is run with, and what the paper reports of it.
+
+Rows learn in streaming mode: several streams side by side, an update every few steps, 32 slots of memory. Where a task can
+be solved, the rows that lead stop when they have, and the others get as many sequences as the longest of these needed. Of
+the paper's figures only those are here that could be checked; where one is missing the table says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sabsim.runs.config import RunConfig
+from sabsim.runs.folder import RunFolder
+from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
+from sabsim.runs.recipes import RECIPES, Recipe
+from sabsim.runs.sweep import Planned
+from sabsim.tasks import Adding, CharLM, Copying, Pixels, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: a learner.
+
+    ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``: options that
+    differ from the task's recipe; ``paper``: the paper's figure for it, None where none is known for sure; ``leads``: it
+    runs first and stops when the task is solved, and the others get as many sequences.
+    """
+
+    name: str
+    learner: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    paper: float | None = None
+    leads: bool = False
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder's."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.name).strip("-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the paper.
+
+    ``what`` it measures; ``task``; ``stop_at``: metric at which rows that lead stop, None: never; ``budget``: most
+    sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in
+    the paper.
+    """
+
+    what: str
+    task: Task
+    rows: tuple[Row, ...]
+    stop_at: float | None
+    budget: int
+    quick: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    def row(self, name: str) -> Row:
+        """The row of this name. Raises KeyError without one."""
+        return next(row for row in self.rows if row.name == name)
+
+
+def _sab(k: int, paper: float | None = None) -> Row:
+    return Row(name=f"SAB ({k}, {k})", learner={"k_trunc": k, "k_top": k}, paper=paper, leads=True)
+
+
+def _tbptt(*lengths: int) -> tuple[Row, ...]:
+    return tuple(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in lengths)
+
+
+_LITERAL = {"explore": 0.0}
+_PRESETS = (
+    Row(name="SAB (5, 5), paper", learner={"preset": "paper", **_LITERAL}),
+    Row(name="SAB (5, 5), released", learner={"preset": "released", **_LITERAL}),
+)
+_WITHOUT = Row(name="no replay", learner={"replays": 0})
+
+
+def _copying(length: int, five: float | None, ten: float | None) -> Table:
+    return Table(
+        what=f"copying, T = {length}: accuracy over the ten digits",
+        task=Copying(T=length),
+        rows=(
+            Row(name="LSTM, BPTT", learner={"credit": "bptt"}),
+            *_tbptt(1, 5, 10, 20),
+            _WITHOUT,
+            replace(_sab(1), leads=False),
+            _sab(5, five),
+            _sab(10, ten),
+            *_PRESETS,
+        ),
+        stop_at=0.99,
+        budget=200_000,
+        quick={"T": 20},
+    )
+
+
+def _adding(length: int, paper: float) -> Table:
+    return Table(
+        what=f"adding, T = {length}: mean squared error (the paper's 'cross entropy')",
+        task=Adding(T=length),
+        rows=(
+            Row(name="LSTM, BPTT", learner={"credit": "bptt", "update_every": None}),
+            *_tbptt(20, 50),
+            _WITHOUT,
+            _sab(5),
+            _sab(10, paper),
+        ),
+        stop_at=paper,
+        budget=200_000,
+        quick={"T": 20},
+        note="The paper's figure is its best one over settings.",
+    )
+
+
+_CHARACTERS = (
+    Row(name="LSTM, TBPTT (5)", learner={"credit": "tbptt", "k_trunc": 5}),
+    Row(name="LSTM, TBPTT (20)", learner={"credit": "tbptt", "k_trunc": 20}),
+    Row(name="no replay", learner={"replays": 0, "k_trunc": 20, "k_top": 5, "k_att": 10, "explore": 0.0}),
+)
+
+
+def _sab_text(paper: float) -> Row:
+    return Row(
+        name="SAB (20, 5, 10)",
+        learner={"k_trunc": 20, "k_top": 5, "k_att": 10, "explore": 0.0},
+        paper=paper,
+    )
+
+
+def _pixels(permuted: bool, paper: float) -> Table:
+    return Table(
+        what=f"MNIST pixel by pixel{', permuted' * permuted}: accuracy (%/100) on the test images",
+        task=Pixels(images="mnist", permuted=permuted),
+        rows=(
+            *(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in (14, 28)),
+            Row(name="no replay", learner={"replays": 0, "k_trunc": 14, "k_att": 14, "explore": 0.0}),
+            Row(
+                name="SAB (14, 5, 14)",
+                learner={"k_trunc": 14, "k_top": 5, "k_att": 14, "explore": 0.0},
+                paper=paper,
+            ),
+        ),
+        stop_at=None,
+        budget=50_000,
+        quick={"images": "digits"},
+        note="One pass of the training images; the paper trained for many.",
+    )
+
+
+TABLES: dict[str, Table] = {
+    "table1": _copying(100, 0.996, 1.0),
+    "table2": _copying(200, 0.993, 0.987),
+    "table3": replace(
+        _copying(300, None, None), note="The paper reports 0.989 for SAB; of which setting is not checked here."
+    ),
+    "table4": _adding(200, 0.0001),
+    "table5": _adding(400, 0.00014),
+    "table6": Table(
+        what="Penn Treebank, characters: bits per character on the test part",
+        task=CharLM(corpus="ptb"),
+        rows=(*_CHARACTERS, _sab_text(1.40)),
+        stop_at=None,
+        budget=50_000,
+        quick={"corpus": "docs"},
+        note="n = 128 and one pass of the training text; the paper had n = 1,000 and many.",
+    ),
+    "table7": Table(
+        what="text8, its first 12.5 million characters: bits per character on the test part",
+        task=CharLM(corpus="text8"),
+        rows=(*_CHARACTERS, _sab_text(1.53)),
+        stop_at=None,
+        budget=50_000,
+        quick={"corpus": "docs"},
+        note="A prefix of text8 and n = 128: not comparable with the literature.",
+    ),
+    "table8": _pixels(False, 0.911),
+    "table8-permuted": _pixels(True, 0.942),
+}
+"""By name, in the paper's order."""
+
+
+def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None) -> RunConfig:
+    """The run of one row and seed; ``budget``: sequences it gets, by default the table's."""
+    recipe = RECIPES.get(table.task.name, Recipe())
+    task = replace(table.task, **table.quick) if quick else table.task
+    learner: LearnerOptions = replace(recipe.learner, **row.learner)
+    optimizer: OptimizerOptions = replace(recipe.optimizer, **row.optimizer)
+    run: RunOptions = replace(
+        recipe.run,
+        seed=seed,
+        budget=budget or (QUICK_BUDGET if quick else table.budget),
+        stop_at=table.stop_at if row.leads else None,
+        record_streams=0,
+    )
+    return RunConfig(task=task, learner=learner, optimizer=optimizer, run=run)
+
+
+QUICK_BUDGET = 2_000
+"""Sequences of a row with ``--quick``."""
+
+
+def plan(
+    name: str, rows: tuple[str, ...], seeds: int, out: Path, *, quick: bool, leading: bool, budget: int | None = None
+) -> list[Planned]:
+    """The runs of a table's rows, those that lead or the others: ``out/TABLE/ROW/SEED``.
+
+    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those.
+    """
+    table, found = TABLES[name], []
+    for row in table.rows:
+        if row.leads is not leading or (rows and row.name not in rows):
+            continue
+        for seed in range(seeds):
+            folder = out / name / row.folder / str(seed)
+            wanted = config(table, row, seed, quick=quick, budget=budget)
+            wanted = replace(wanted, run=replace(wanted.run, budget=max(wanted.run.budget, _begun_with(folder))))
+            found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
+    return found
+
+
+def run_name(table: str, row: Row, seed: int) -> str:
+    """How a run of a sweep is called."""
+    return f"{table}/{row.name}/seed {seed}"
+
+
+def _begun_with(folder: Path) -> int:
+    """The budget of the run in ``folder``, 0 without one."""
+    there = RunFolder(folder)
+    return there.read_config().run.budget if there.begun else 0

@@ -1,0 +1,42 @@
+"""The parameters that did best on the validation part, kept for the final evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sabsim.runs.evaluate import HeldOut
+
+
+class Best:
+    """What did best so far; `learned` is None until something was kept.
+
+    Arguments:
+        higher_is_better: whether a greater metric is a better one
+    """
+
+    def __init__(self, *, higher_is_better: bool) -> None:
+        self._sign = 1 if higher_is_better else -1
+        self.learned: dict[str, Tensor] | None = None
+        """copies of the parameters, by the names of `StreamingLearner.learned`"""
+        self.figures: dict[str, Any] = {}
+        """`sequences` trained when they were kept, and the `metric` that they had"""
+
+    def look(self, result: HeldOut, learned: Mapping[str, Tensor], *, sequences: int) -> None:
+        """Keep these parameters if they did better than any before."""
+        if not self.figures or self._sign * result.metric > self._sign * self.figures["metric"]:
+            self.keep(result, learned, sequences=sequences)
+
+    def keep(self, result: HeldOut, learned: Mapping[str, Tensor], *, sequences: int) -> None:
+        """Keep these parameters, whatever was before."""
+        self.learned = {name: value.clone() for name, value in learned.items()}
+        self.figures = {"sequences": sequences, "metric": result.metric}
+
+    def restore(self, learned: Mapping[str, Any] | None, figures: dict[str, Any], *, device: torch.device) -> None:
+        """Be what a checkpoint holds."""
+        self.figures = figures
+        if learned is not None:
+            self.learned = {name: value.to(device) for name, value in learned.items()}

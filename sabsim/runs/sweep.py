@@ -1,0 +1,211 @@
+"""Many runs, a few at a time, each in a process of its own: experiments and tables.
+
+A run is named, has a folder, and may wait for another one. Whatever kills the sweep, the same sweep begun again goes on:
+finished runs are read from their folders, the others go on from their last checkpoints.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sabsim.errors import ConfigError, SabsimError
+from sabsim.runs.progress import Display, Standing, number
+
+_LOOK = 0.2
+"""Seconds between two looks at what the processes have told."""
+_REPORT = 0.5
+"""Seconds between two reports of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """One run of a sweep.
+
+    ``name``: unique in the sweep. ``config``: what ``work`` makes a run of. ``out``: its run folder. ``after``: name of the
+    run that must be finished before, if any.
+    """
+
+    name: str
+    config: Any
+    out: Path
+    after: str | None = None
+
+
+class Work(Protocol):
+    """Trains a configuration in a folder, or goes on with what is there; a function of a module, as processes need it."""
+
+    def __call__(self, config: Any, *, out: Path, resume: bool, display: Display) -> dict[str, Any]: ...
+
+
+@dataclass
+class Swept:
+    """What came of a sweep: ``summaries`` of finished runs, ``failures`` of others in a line each, both by name."""
+
+    summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+class SweepDisplay:
+    """How far the whole is and each run at work: bars on a terminal, elsewhere a line per finished run, or nothing."""
+
+    def __init__(self, total: int, *, quiet: bool = False) -> None:
+        self._console = Console(highlight=False, stderr=True, quiet=quiet)
+        words, told = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[told]}"))
+        self._progress = Progress(
+            *(words, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), told),
+            console=self._console,
+            disable=quiet or not self._console.is_terminal,
+            transient=True,
+        )
+        self._total, self._done = total, 0
+        self._whole = self._progress.add_task("all runs", total=total, told="")
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> SweepDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def update(self, name: str, done: int, budget: int, told: str) -> None:
+        """A run at work has moved."""
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=budget, told=told)
+        self._progress.update(self._tasks[name], completed=done, total=budget, told=told)
+
+    def ended(self, name: str, how: str) -> None:
+        """A run is finished or has failed."""
+        if name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
+        self._done += 1
+        self._progress.update(self._whole, completed=self._done)
+        if not self._console.is_terminal:
+            self._console.print(f"{self._done}/{self._total} {name}: {how}", markup=False, soft_wrap=True)
+
+
+def sweep(runs: Sequence[Planned], work: Work, *, jobs: int, display: SweepDisplay) -> Swept:
+    """Does all runs, ``jobs`` at a time; one that fails does not stop the others.
+
+    Raises ConfigError: for ``jobs`` below 1, two runs of one name, or one that waits for a run that is not there.
+    KeyboardInterrupt: asked to stop; each run at work has saved a checkpoint.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs = {jobs}: must be at least 1")
+    waiting = {run.name: run for run in runs}
+    if len(waiting) < len(runs):
+        raise ConfigError("two runs of a sweep have the same name")
+    for run in runs:
+        if run.after is not None and run.after not in waiting:
+            raise ConfigError(f"run {run.name!r} waits for {run.after!r}, which is no run of the sweep")
+    context = multiprocessing.get_context("spawn")
+    with _deaf():
+        halt, told = context.Event(), context.SimpleQueue()
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(halt, told))
+    found = Swept()
+    at_work: dict[Future[dict[str, Any]], str] = {}
+    try:
+        with display:
+            while waiting or at_work:
+                for name in _ready(waiting, found):
+                    with _deaf():  # the pool starts its processes as it needs them
+                        at_work[pool.submit(_run, waiting.pop(name), work)] = name
+                _drop_hopeless(waiting, found, display)
+                _listen(told, display)
+                for future in wait(at_work, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
+                    _take(future, at_work.pop(future), found, display)
+    except BrokenProcessPool as error:
+        raise SabsimError("a process of the sweep was killed; is there enough memory? the same command goes on") from error
+    except BaseException:
+        halt.set()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return found
+
+
+def _ready(waiting: Mapping[str, Planned], found: Swept) -> list[str]:
+    return [name for name, run in waiting.items() if run.after is None or run.after in found.summaries]
+
+
+def _drop_hopeless(waiting: dict[str, Planned], found: Swept, display: SweepDisplay) -> None:
+    """Runs that wait for one that has failed fail with it."""
+    for name in [name for name, run in waiting.items() if run.after in found.failures]:
+        found.failures[name] = f"waited for {waiting.pop(name).after}, which failed"
+        display.ended(name, found.failures[name])
+
+
+def _listen(told: Any, display: SweepDisplay) -> None:
+    while not told.empty():
+        display.update(*told.get())
+
+
+def _take(future: Future[dict[str, Any]], name: str, found: Swept, display: SweepDisplay) -> None:
+    try:
+        found.summaries[name] = future.result()
+        display.ended(name, f"{number(found.summaries[name].get('seconds'))} s")
+    except SabsimError as error:
+        found.failures[name] = str(error)
+        display.ended(name, f"failed: {error}")
+
+
+# In the processes
+
+_HALT: Any = None
+_TOLD: Any = None
+
+
+def _prepare(halt: Any, told: Any) -> None:
+    global _HALT, _TOLD  # what a pool's process is given once, for all runs it does
+    _HALT, _TOLD = halt, told
+
+
+def _run(run: Planned, work: Work) -> dict[str, Any]:
+    try:
+        return work(run.config, out=run.out, resume=True, display=_Reporter(run.name))
+    except KeyboardInterrupt as error:
+        raise SabsimError(str(error) or "interrupted") from None
+
+
+class _Reporter(Display):
+    """Tells the parent how a run stands, and stops it, checkpoint and all, when the sweep is to stop."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._reported = name, 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() - self._reported >= _REPORT
+
+    def update(self, status: Standing) -> None:
+        self._reported = time.monotonic()
+        parent = multiprocessing.parent_process()
+        if _HALT.is_set() or (parent is not None and not parent.is_alive()):
+            signal.raise_signal(signal.SIGTERM)
+            return
+        _TOLD.put((self._name, status.done, status.budget, _figures(status)))
+
+
+def _figures(status: Standing) -> str:
+    return "  ".join(f"{title} {value}" for title, value in list(status.columns().items())[:4])
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C: they are told to stop, and save their checkpoints."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

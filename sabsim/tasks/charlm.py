@@ -1,0 +1,240 @@
+"""Character-level language modelling: read a text without end, and say at every character which comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, log, log2
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from tyro.conf import arg
+
+from sabsim.data.text import CORPORA, Text, python_version, read_text
+from sabsim.errors import ConfigError
+from sabsim.tasks.base import Part, Score, StreamOptions, Task, TaskStep, TaskStream, require_int
+from sabsim.tasks.cross_entropy import CrossEntropy
+
+
+@dataclass(frozen=True)
+class CharLM(Task):
+    """Character-level language modelling, of section 4 of the SAB paper (arXiv 1711.02326): predict the next character.
+
+    The text is cut into one contiguous share for each stream, which reads it from beginning to end, one
+    character a step, carrying its state. At the end of its share, and only there, it begins again, reset. Input is a
+    one-hot code of the text's kinds of characters, output are logits of the same; the target is the next
+    character. The loss is the cross entropy at every step, each with weight 1/passage; the metric is bits per
+    character (bpc).
+
+    What a run counts as a sequence is a passage; at its end nothing happens to the learner. Characters left over at the
+    end of the training text, fewer than passage * streams, are not read; of the held-out parts every one is, but
+    the first, which is not predicted.
+
+    Arguments:
+        corpus: docs (Python's own documentation, always at hand), ptb, text8, or the path of a UTF-8 text
+        passage: characters that count as one sequence, in budgets, tables and standard errors
+        data: folder of data sets; by default that of SABSIM_DATA, else where sabsim data fetch puts them
+
+    Raises:
+        ConfigError: passage < 1
+    """
+
+    corpus: str = "docs"
+    passage: int = 100
+    data: Annotated[str | None, arg(metavar="DIR")] = None
+
+    name: ClassVar[str] = "charlm"
+    metric: ClassVar[str] = "bpc"
+    unit: ClassVar[str] = "passages"
+    places: ClassVar[tuple[str, ...]] = ("data",)
+
+    def __post_init__(self) -> None:
+        require_int("passage", self.passage, least=1)
+        # A run folder is to find its text from wherever it is gone on with.
+        if self.corpus not in CORPORA:
+            object.__setattr__(self, "corpus", str(Path(self.corpus).absolute()))
+
+    @property
+    def text(self) -> Text:
+        """The text, read when first asked for.
+
+        Raises:
+            ConfigError: corpus is neither a name nor a file
+            DataError: the text is missing or damaged
+        """
+        return read_text(self.corpus, self.data)
+
+    @property
+    def d_in(self) -> int:
+        """Kinds of characters."""
+        return len(self.text.alphabet)
+
+    @property
+    def d_out(self) -> int:
+        """Kinds of characters."""
+        return len(self.text.alphabet)
+
+    @property
+    def length(self) -> None:
+        """None: a text is one sequence, read again and again."""
+        return None
+
+    @property
+    def period(self) -> int:
+        """Characters of a passage."""
+        return self.passage
+
+    @property
+    def label(self) -> str:
+        """Text and passage: ptb-passage100."""
+        corpus = self.corpus if self.corpus in CORPORA else Path(self.corpus).stem
+        return f"{corpus}-passage{self.passage}"
+
+    @property
+    def title(self) -> str:
+        """With the text that was read."""
+        return f"{self.name} on {self.text.name}"
+
+    @property
+    def identity(self) -> dict[str, int]:
+        """The text's digest, the first 60 bits."""
+        return {"text": int(self.text.sha256[:15], 16)}
+
+    def facts(self) -> dict[str, Any]:
+        """The text by the name that says which and how much of it was read, with its size and digest."""
+        text = self.text
+        return {
+            "corpus": text.name,
+            **({"python": python_version()} if self.corpus == "docs" else {}),
+            "characters": {part: len(codes) for part, codes in text.parts.items()},
+            "kinds": len(text.alphabet),
+            "sha256": text.sha256,
+            "passage": self.passage,
+        }
+
+    def available(self, part: Part) -> int | None:
+        """Passages of a held-out part."""
+        return ceil((len(self.text.parts[part]) - 1) / self.passage)
+
+    def baselines(self) -> dict[str, float]:
+        """Scores to compare with, in bits per character of the test part.
+
+        "equal bpc": all kinds equally likely. "frequencies bpc": each as frequent as in the training part (one added to
+        each count, so that none is impossible). "pairs bpc": the same, given the character before.
+        """
+        kinds, train, test = self.d_in, self.text.parts["train"], self.text.parts["test"]
+        single = np.bincount(train, minlength=kinds) + 1.0
+        pairs = np.ones((kinds, kinds))
+        np.add.at(pairs, (train[:-1], train[1:]), 1)
+        of_single, of_pairs = single / single.sum(), pairs / pairs.sum(1, keepdims=True)
+        return {
+            "equal bpc": log2(kinds),
+            "frequencies bpc": float(-np.log2(of_single[test[1:]]).mean()),
+            "pairs bpc": float(-np.log2(of_pairs[test[:-1], test[1:]]).mean()),
+        }
+
+    def _open(self, options: StreamOptions) -> TextStream:
+        return TextStream(self, options)
+
+
+class TextStream(TaskStream):
+    """The shares of a text, read side by side; the codes of the part are kept once, a byte or two a character.
+
+    Raises:
+        ConfigError: the part is too short for so many streams
+    """
+
+    def __init__(self, task: CharLM, options: StreamOptions) -> None:
+        super().__init__(options, length=task.passage)
+        codes = task.text.parts[options.part]
+        self._predicted = len(codes) - 1
+        passages = self._predicted / (task.passage * self.streams)
+        self._share = task.passage * (ceil(passages) if options.held_out else int(passages))
+        if self._share < 1:
+            raise ConfigError(
+                f"streams = {self.streams}: the {options.part} part of {task.text.name} has {len(codes):,} characters, "
+                f"too few for a passage of {task.passage} in each; give fewer streams, or a shorter --passage"
+            )
+        self._text = task.identity
+        self._codes = torch.from_numpy(_side_by_side(codes, self.streams, self._share)).to(self.device)
+        self._starts = torch.arange(self.streams, device=self.device) * self._share
+
+        kinds = task.d_in
+        self._pair = self._buffer(2, dtype=torch.int64)
+        self._one_hot = torch.eye(kinds, dtype=self.dtype, device=self.device)
+        self._x = torch.zeros(self.streams, kinds, dtype=self.dtype, device=self.device)
+        self._scored, self._first, self._last = self._flags
+        self._mark_end()
+        self._step = TaskStep(self._x, self._pair[1], self._weight, self._scored, self._first, self._last)
+        self._cross_entropy = CrossEntropy(streams=self.streams, classes=kinds, like=self._x)
+        self._score = Score(self._loss, self._cross_entropy.gradient, self._metric, self._count)
+
+    def next(self) -> TaskStep:
+        """The next character of every stream."""
+        at = self.clock % self._share
+        if at in (0, self._predicted % self._share):
+            self._mark_end()
+        self._pair.copy_(self._codes[at : at + 2])
+        torch.index_select(self._one_hot, 0, self._pair[0], out=self._x)
+        self._first.fill_(at % self.length == 0)
+        self.clock += 1
+        ends = self.clock % self.length == 0
+        self._last.fill_(ends)
+        if ends:
+            self.completed += self.streams
+            self.sequences.add_(self.streams)
+        return self._step
+
+    @property
+    def begins(self) -> bool:
+        """Whether the last step was the first of all shares."""
+        return (self.clock - 1) % self._share == 0
+
+    def score(self, y: Tensor, step: TaskStep) -> Score:
+        """Cross entropy of the logits `y`, `(streams, kinds)`; gradient (softmax - target) * weight / streams."""
+        _, of_target = self._cross_entropy.score(y, step.target, step.weight, loss=self._loss)
+        self._count.copy_(step.scored)
+        torch.mul(of_target, self._count, out=self._metric).mul_(-1 / log(2))
+        return self._score
+
+    def sources(self) -> Tensor:
+        """-1, `(streams, 1)`: what a character depends on is not known."""
+        return torch.full((self.streams, 1), -1, device=self.device)
+
+    def positions(self) -> Tensor:
+        """Place of the last step in its passage, `(streams,)`; -1 before the first step."""
+        at = (self.clock - 1) % self.length if self.clock else -1
+        return torch.full((self.streams,), at, device=self.device)
+
+    def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
+        """Continue exactly where the stream that gave `state` stood.
+
+        Raises:
+            ConfigError: an entry is missing or does not fit this stream, or the text is not the same
+        """
+        super().load_state_dict(state)
+        self._mark_end()
+
+    def _mark_end(self) -> None:
+        """What lies beyond the end of a held-out part has no weight and is not scored."""
+        torch.lt(self._starts, self._predicted - self.clock % self._share, out=self._scored)
+        self._weight.copy_(self._scored).div_(self.length)
+
+    def _identity(self) -> dict[str, int]:
+        return {**super()._identity(), "share": self._share, **self._text}
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {}
+
+
+def _side_by_side(codes: np.ndarray, streams: int, share: int) -> np.ndarray:
+    """Codes `(characters,)` as `(share + 1, streams)`: in each column a stream's share, and the character after it."""
+    whole = np.zeros(streams * share + 1, dtype=codes.dtype)
+    used = min(len(whole), len(codes))
+    whole[:used] = codes[:used]
+    columns = np.empty((share + 1, streams), dtype=codes.dtype)
+    columns[:-1] = whole[:-1].reshape(streams, share).T
+    columns[-1] = whole[share::share]
+    return columns

@@ -1,0 +1,40 @@
+"""The loss of a class to be named: cross entropy of logits, with its explicit gradient, in buffers made once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class CrossEntropy:
+    """Cross entropy of `streams` rows of logits over `classes` classes.
+
+    Arguments:
+        streams, classes: B and d_out
+        like: a tensor of the device and dtype to compute in
+    """
+
+    def __init__(self, *, streams: int, classes: int, like: Tensor) -> None:
+        self._one_hot = torch.eye(classes, dtype=like.dtype, device=like.device)
+        self._wanted = torch.zeros(streams, classes, dtype=like.dtype, device=like.device)
+        self.gradient = torch.zeros_like(self._wanted)
+        """of the weighted loss summed over the streams and divided by their number, `(B, classes)`"""
+
+    def score(self, y: Tensor, target: Tensor, weight: Tensor, *, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """Fill `loss`, `(B,)`, with the weighted cross entropy, and the gradient (softmax - target) * weight / B.
+
+        Arguments:
+            y: logits, `(B, classes)`
+            target: classes wanted, `(B,)` int64
+            weight: of each stream's loss, `(B,)`
+
+        Returns:
+            logarithms (nats) of the probabilities of all classes, `(B, classes)`, and of the one wanted, `(B,)`
+        """
+        log_p = torch.log_softmax(y.detach(), 1)
+        of_target = log_p.gather(1, target.unsqueeze(1)).squeeze(1)
+        torch.mul(of_target, weight, out=loss).neg_()
+        torch.index_select(self._one_hot, 0, target, out=self._wanted)
+        torch.exp(log_p, out=self.gradient).sub_(self._wanted)
+        self.gradient.mul_(weight.unsqueeze(1)).div_(len(target))
+        return log_p, of_target

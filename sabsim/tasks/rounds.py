@@ -1,0 +1,114 @@
+"""Sequences of equal length, drawn in rounds: what tasks of finite sequences have in common.
+
+Round n holds the n-th sequence of every stream and is drawn when the first stream may need it, once in
+`length` steps. Staggered streams overlap two rounds, so two are kept, the even and the odd one. Which
+sequences a stream meets therefore does not depend on how the streams are staggered.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sabsim.tasks.base import StateDict, StreamOptions, TaskStep, TaskStream, derive_seed
+
+_OFFSETS = 1  # spawn key: what a derived seed is for
+
+
+class SequenceStream(TaskStream):
+    """Endless sequences of one task, each of `length` steps.
+
+    Arguments:
+        options: how the task is streamed
+        weight: loss weight of each step of a sequence, `(length,)`
+        scored: whether each step of a sequence counts for the metric, `(length,)` bool
+    """
+
+    def __init__(self, options: StreamOptions, *, weight: Tensor, scored: Tensor) -> None:
+        super().__init__(options, length=len(weight))
+        self._offsets = torch.from_numpy(_spread(self.length, options) * int(options.stagger))
+        self._count_endings()
+        # A stream's phase is its place in the tables below: idle (0..L-1), then the steps of an even round
+        # (L..2L-1) and of an odd one (2L..3L-1), and from there back to L.
+        self._phase = self.length - self._offsets.to(self.device)
+        self._emitted = self._phase.clone()
+        self._following = torch.arange(1, 3 * self.length + 1, device=self.device)
+        self._following[-1] = self.length
+        step = torch.arange(self.length)
+        flags = torch.stack([scored, step == 0, step == self.length - 1])
+        weight = weight.to(self.dtype)
+        self._flag_table = self._by_phase(False, flags, flags)
+        self._weight_table = self._by_phase(0.0, weight, weight)
+        self._position_table = self._by_phase(-1, step, step)
+
+    def next(self) -> TaskStep:
+        """The next step of every stream."""
+        if self.clock % self.length == 0:
+            self._draw(self.clock // self.length % 2)
+        torch.index_select(self._flag_table, 1, self._phase, out=self._flags)
+        torch.index_select(self._weight_table, 0, self._phase, out=self._weight)
+        self._look_up(self._phase)
+        torch.index_select(self._following, 0, self._phase, out=self._emitted)
+        self._phase, self._emitted = self._emitted, self._phase
+        self.clock += 1
+        ended = self._ending[self.clock % self.length] if self.clock >= self.length else 0
+        if ended:
+            self.completed += ended
+            self.sequences.add_(ended)
+        return self._step
+
+    @property
+    def begins(self) -> bool:
+        """Whether any stream begins a sequence at the last step given; known without asking the device."""
+        return bool(self._ending[(self.clock - 1) % self.length])
+
+    def positions(self) -> Tensor:
+        """Position of the last step in its sequence, `(streams,)` int64; -1 where a stream is still idle."""
+        return self._position_table[self._emitted]
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue exactly where the stream that gave `state` stood.
+
+        Raises:
+            ConfigError: an entry is missing or does not fit this stream, which then stays as it was
+        """
+        super().load_state_dict(state)
+        self._count_endings()
+
+    @abstractmethod
+    def _draw(self, half: int) -> None:
+        """Draw a round of sequences into the even (0) or odd (1) half of the content."""
+
+    @abstractmethod
+    def _look_up(self, phase: Tensor) -> None:
+        """Fill input and target of the streams at `phase`, `(streams,)`."""
+
+    @abstractmethod
+    def _content(self) -> dict[str, Tensor]:
+        """The buffers that hold the two rounds."""
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {"offsets": self._offsets, "phase": self._phase, "emitted": self._emitted, **self._content()}
+
+    def _by_phase(self, idle: float, even: Tensor, odd: Tensor) -> Tensor:
+        """A table over phases, `(..., 3 * length)`: what holds when idle, in an even and an odd round."""
+        return torch.cat([torch.full_like(even, idle), even, odd], dim=-1).to(self.device)
+
+    def _count_endings(self) -> None:
+        """How many streams end a sequence at each remainder of the clock by the length."""
+        self._ending: list[int] = torch.bincount(self._offsets, minlength=self.length).tolist()
+
+
+def _spread(length: int, options: StreamOptions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Phases for the streams: a random start, then steps of the golden section of the period.
+
+    So the phases of any number of streams lie evenly over the period, and take every remainder modulo a learner's
+    block of updates about equally often; independent draws would leave out one remainder of five for every sixth seed
+    of 8 streams.
+    """
+    start = np.random.default_rng(derive_seed(options.seed, _OFFSETS)).random()
+    turns = start + np.arange(options.streams) * (5**0.5 - 1) / 2
+    return np.floor(length * (turns % 1.0)).astype(np.int64)

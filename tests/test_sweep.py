@@ -1,0 +1,68 @@
+"""A sweep: runs in processes of their own, one after another they wait for, failures told, nothing done twice."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stderr
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentRunOptions
+from sabsim.agents.ambrose import work
+
+from sabsim.errors import ConfigError
+from sabsim.runs.sweep import Planned, SweepDisplay, sweep
+
+SMALL = AgentConfig(
+    env="sabsim/MemoryChain-v0",
+    env_args={"memory_length": 3},
+    learner=AgentLearnerOptions(hidden=4, slots=4, k_top=2),
+    run=AgentRunOptions(streams=2, steps=40, eval_every=40, eval_episodes=2, final_episodes=2, record_streams=0),
+)
+
+
+def test_runs_wait_for_others_and_failures_are_told(tmp_path: Path) -> None:
+    first = Planned(name="first", config=SMALL, out=tmp_path / "first")
+    then = replace(SMALL, run=replace(SMALL.run, begin_from=str(first.out), seed=1))
+    runs = [
+        Planned(name="second", config=then, out=tmp_path / "second", after="first"),
+        first,
+        Planned(name="broken", config=replace(SMALL, env="sabsim/Nowhere-v0"), out=tmp_path / "broken"),
+        Planned(name="hopeless", config=SMALL, out=tmp_path / "hopeless", after="broken"),
+    ]
+    told = io.StringIO()
+    with redirect_stderr(told):
+        found = sweep(runs, work, jobs=2, display=SweepDisplay(len(runs)))
+    assert found.summaries.keys() == {"first", "second"}
+    assert "no environment of this name is registered" in found.failures["broken"]
+    assert found.failures["hopeless"] == "waited for broken, which failed"
+    assert found.summaries["second"] == json.loads((tmp_path / "second" / "summary.json").read_text())
+    lines = told.getvalue().splitlines()
+    assert len(lines) == 4
+    assert any(line.startswith("4/4 ") for line in lines)
+    # Again: finished runs are read, not run.
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoint.safetensors")}
+    again = sweep([runs[1], runs[0]], work, jobs=1, display=SweepDisplay(2, quiet=True))
+    assert again.summaries == found.summaries
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoint.safetensors")} == before
+
+
+@pytest.mark.parametrize(
+    ("names", "after", "jobs", "words"),
+    [
+        (("a", "a"), None, 1, "two runs of a sweep have the same name"),
+        (("a", "b"), "c", 1, "run 'b' waits for 'c', which is no run of the sweep"),
+        (("a", "b"), None, 0, "jobs = 0: must be at least 1"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(names: tuple[str, str], after: str | None, jobs: int, words: str) -> None:
+    one, other = names
+    runs = [
+        Planned(name=one, config=SMALL, out=Path("nowhere")),
+        Planned(name=other, config=SMALL, out=Path("nowhere"), after=after),
+    ]
+    with pytest.raises(ConfigError, match=words):
+        sweep(runs, work, jobs=jobs, display=SweepDisplay(2, quiet=True))
+    assert not Path("nowhere").exists()
