@@ -167,7 +167,7 @@ def test_kill_9_at_a_random_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = replace(SMALL, run=replace(SMALL.run, steps=6000, eval_every=2000))
     train_agent(config, out=tmp_path / "whole")
     options = "--hidden 8 --slots 8 --k-top 3 --streams 3 --steps 6000 --eval-every 2000 --eval-episodes 4"
-    options += " --checkpoint-every 110 --record-streams 2 --record-every 2"
+    options += " --checkpoint-every 110 --record-streams 2 --record-every 2 --record-hidden"
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "sabsim", "agent", "sabsim/TMaze-v0", *options.split(), "--quiet", "--resume"]
     command += ["--out", str(killed)]

@@ -136,7 +136,7 @@ def test_kill_9_at_a_random_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = variant({}, {"budget": 600})
     train(config, out=tmp_path / "whole")
     options = "--T 5 --hidden 8 --slots 8 --k-top 3 --streams 4 --budget 600 --eval-every 50"
-    options += " --eval-sequences 8 --checkpoint-every 30 --record-streams 2 --record-every 3 --device cpu"
+    options += " --eval-sequences 8 --checkpoint-every 30 --record-streams 2 --record-every 3 --record-hidden --device cpu"
     killed = tmp_path / "killed"
     command = [sys.executable, "-m", "sabsim", "run", "copying", *options.split(), "--quiet", "--resume"]
     command += ["--out", str(killed)]
