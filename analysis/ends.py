@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from sabsim.errors import RunFolderError
 
 from .folders import Run, read_run
+from .laps import TRACK, arrivals, last_place
 
 Array = NDArray[Any]
 
 KINDS = ("replay", "reminding")
 MEASURES = ("replay", "credit", "reminding")
 """What is compared between the ends: numbers of events, and the credit that was replayed."""
-_LENGTH = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +107,13 @@ def read_animal(path: str | Path, *, arm: str, session: str) -> Animal:
         RunFolderError: no run folder of an agent, another environment than the track, or no recorded step
     """
     run = read_run(path)
-    if not run.agent or run.config.get("env") != "sabsim/LinearTrack-v0":
-        raise RunFolderError(f"'{run.path}': is no run of an agent on sabsim/LinearTrack-v0")
+    if not run.agent or run.config.get("env") != TRACK:
+        raise RunFolderError(f"'{run.path}': is no run of an agent on {TRACK}")
     columns = "step, episode, place, epoch, td_error"
     steps = np.array(run.rows(f"SELECT {columns} FROM steps WHERE stream = 0 ORDER BY step"), dtype=np.float64)
     if len(steps) < 2:
         raise RunFolderError(f"'{run.path}': fewer than two single steps are recorded; train it with --record-every 1")
-    arguments = run.config["env_args"]
-    last, changed_end = int(arguments.get("length", _LENGTH)) - 1, arguments.get("changed_end", "random")
+    last, changed_end = last_place(run), run.config["env_args"].get("changed_end", "random")
     if changed_end not in (0, 1):
         raise RunFolderError(f"'{run.path}': changed_end is {changed_end!r}; it must be 0 or 1 to know which end changed")
     track = _Track(steps, last * changed_end, last - last * changed_end)
@@ -148,15 +147,10 @@ class _Track:
 
     def arrivals(self, changed: bool) -> Array:
         """Steps that lead to this end from the other one."""
-        reached = self.after == self.at[changed]
-        here, begun = self.place == self.at[changed], np.diff(self.episode, prepend=-1) != 0
-        # The end that was left or reached last; each session begins at one.
-        last = np.full(len(self.step), -1)
-        for end in (True, False):
-            last[(self.place == self.at[end])] = int(end)
-        known = np.where(last >= 0, np.arange(len(last)), 0)
-        last = last[np.maximum.accumulate(np.where(begun, np.arange(len(last)), known))]
-        return reached & ~here & (last == int(not changed))
+        where = np.select([self.place == self.at[False], self.place == self.at[True]], [0, 1], 2)
+        seen = arrivals({"stream": np.zeros(len(where)), "episode": self.episode}, where)
+        # It is seen there at the step after the one that led there.
+        return np.append(seen[1:] == int(changed), False)
 
 
 def _events(run: Run, kind: str) -> Array:

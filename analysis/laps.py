@@ -8,6 +8,7 @@ last lap of a session ends it and is never seen: sessions have one lap fewer her
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +103,7 @@ def read_track(run: AgentRun) -> Track:
     where[came < 0], where[came > 0] = WHERE.index("running left"), WHERE.index("running right")
     where[place == 0], where[place == last] = 0, 1
     stationary = (came == 0) | (goes == 0)
-    arrival = _arrivals(run.steps, where)
+    arrival = arrivals(run.steps, where)
     return Track(where=where, stationary=stationary, arrival=arrival, changed=_changed_end(run.steps, arrival))
 
 
@@ -190,8 +191,12 @@ def _mean(values: NDArray[Any]) -> float:
     return float(values.mean()) if len(values) else np.nan
 
 
-def _arrivals(steps: dict[str, NDArray[Any]], where: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The end at which a step arrives from the other one, else -1. An episode begins at an end, which is no arrival."""
+def arrivals(steps: Mapping[str, NDArray[Any]], where: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The end at which a step sees the animal arrived from the other one, else -1; steps are `(n,)`, in their order.
+
+    `steps`: `stream` and `episode`; `where`: 0 and 1 at the ends, more elsewhere. An episode begins at an end, which is no
+    arrival.
+    """
     arrival = np.full(len(where), -1)
     at_end = np.flatnonzero(where < 2)
     before, after = at_end[:-1], at_end[1:]

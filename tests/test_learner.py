@@ -233,15 +233,9 @@ class Negligible(ReferenceLearner):
         return {source for source in norms if norms[source] >= self.fraction * max(norms.values())}
 
 
-@pytest.mark.parametrize("fraction", [0.3, 1.0])
-def test_negligible_credit_is_not_replayed(fraction: float) -> None:
-    """The gradient is the oracle's with the small credits zeroed; at 1 one replay an update is left in all streams."""
-    learner = Case(SAB(k_top=3, k_trunc=4, replays=SLOTS, explore=0.0, negligible=fraction)).learner(optimizer=SGD(lr=0.0))
-    oracle = Negligible(
-        learner.parameters, streams=STREAMS, k_top=3, k_trunc=4, slots=SLOTS, salience="cosine", readout="summary"
-    )  # fmt: skip
-    oracle.fraction, dropped = fraction, 0
-    for t in range(28):
+def beside(learner: StreamingLearner, oracle: Negligible, steps: int) -> Iterator[ReplayEvents]:
+    """The replays of each update; outputs, how many there are and every gradient are those of the oracle."""
+    for t in range(steps):
         done = torch.tensor([t % 11 == 5, t % 14 == 4, False])
         for side in (learner, oracle):
             side.reset(done)
@@ -251,10 +245,22 @@ def test_negligible_credit_is_not_replayed(fraction: float) -> None:
         if expected is None or events is None:
             continue
         assert int(events.valid.sum()) == len(oracle.replayed)
-        assert fraction < 1 or len(oracle.replayed) == min(1, len(oracle.credit))
-        dropped += len(oracle.credit) - len(oracle.replayed)
         for name, gradient in expected.items():
             torch.testing.assert_close(learner.grads[name], gradient, rtol=1e-9, atol=1e-12)
+        yield events
+
+
+@pytest.mark.parametrize("fraction", [0.3, 1.0])
+def test_negligible_credit_is_not_replayed(fraction: float) -> None:
+    """The gradient is the oracle's with the small credits zeroed; at 1 one replay an update is left in all streams."""
+    learner = Case(SAB(k_top=3, k_trunc=4, replays=SLOTS, explore=0.0, negligible=fraction)).learner(optimizer=SGD(lr=0.0))
+    oracle = Negligible(
+        learner.parameters, streams=STREAMS, k_top=3, k_trunc=4, slots=SLOTS, salience="cosine", readout="summary"
+    )  # fmt: skip
+    oracle.fraction, dropped = fraction, 0
+    for _ in beside(learner, oracle, 28):
+        assert fraction < 1 or len(oracle.replayed) == min(1, len(oracle.credit))
+        dropped += len(oracle.credit) - len(oracle.replayed)
     assert dropped > 10
 
 
@@ -285,20 +291,9 @@ def test_credit_below_the_threshold_is_not_replayed(backend: str) -> None:
         learner.parameters, streams=STREAMS, k_top=3, k_trunc=4, slots=SLOTS, salience="cosine", readout="summary"
     )  # fmt: skip
     oracle.threshold, counts = rule.replay_threshold, []
-    for t in range(80):
-        done = torch.tensor([t % 11 == 5, t % 14 == 4, False])
-        for side in (learner, oracle):
-            side.reset(done)
-        x, signal, birth = 2 * draw(t, STREAMS, D_IN), signal_at(t), learner.macrostate.birth
-        torch.testing.assert_close(learner.step(x), oracle.step(x, birth), rtol=1e-12, atol=1e-12)
-        events, expected = learner.learn(signal), oracle.learn(signal)
-        if expected is None or events is None:
-            continue
-        oracle.updates += not oracle.credit  # the oracle does not ask when there is none
+    for _ in beside(learner, oracle, 80):
         counts.append((len(oracle.replayed), len(oracle.credit)))
-        assert int(events.valid.sum()) == len(oracle.replayed)
-        for name, gradient in expected.items():
-            torch.testing.assert_close(learner.grads[name], gradient, rtol=1e-9, atol=1e-12)
+        oracle.updates += not oracle.credit  # the oracle does not ask when there is none
     assert any(replayed == 0 < credited for replayed, credited in counts)
     assert any(0 < replayed < credited for replayed, credited in counts)
 
