@@ -170,7 +170,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         0.0,
     ),
     "memory-s7": Experiment(
-        f"MiniGrid-MemoryS7-v0 --steps 2000000 --eval-every 100000 --entropy-weight 0.01 {_GRID} --stop-at 0.97",
+        "MiniGrid-MemoryS7-v0 --steps 1500000 --eval-every 250000 --window 8 --slots 32 --lr 0.001 --entropy-weight 0.01 "
+        f"{_GRID} --stop-at 0.97",
         {"SAB": ""},
         "MiniGrid Memory S7",
         0.5,
