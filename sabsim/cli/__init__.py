@@ -26,6 +26,7 @@ COMMANDS: dict[str, Command] = {
     "analyze": Command("sabsim.cli.analyze", "measure an agent's replay against null models; tables and figures"),
     "experiment": Command("sabsim.cli.experiment", "run a published experiment on agents, figure and all"),
     "reproduce": Command("sabsim.cli.reproduce", "run a table of the SAB paper again, beside the paper's figures"),
+    "gradients": Command("sabsim.cli.gradients", "which steps a run's gradient reaches, under SAB, BPTT and others"),
     "data": Command("sabsim.cli.data", "fetch data sets and show where they lie"),
     "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),
     "list": Command("sabsim.cli.listing", "show tasks, presets, credit rules, retentions, other parts"),
