@@ -38,7 +38,7 @@ def gradient_figure(lines: Mapping[str, Floats], *, needed: Sequence[int], score
             shown = np.where(line > 0, line, np.nan)
             # Later lines are thinner and on top, so that equal ones can be told; a single step shows by its marker.
             (drawn,) = axes.plot(np.arange(len(line)), shown, label=words, zorder=2 + i / 10)
-            width = 1.2 + 1.1 * (len(lines) - 1 - i)
+            width = 1.2 + 0.8 * (len(lines) - 1 - i)
             drawn.set(color=PALETTE[i % len(PALETTE)], linewidth=width, marker="o", markersize=width + 1)
         least = min(float(line[line > 0].min()) for line in lines.values() if (line > 0).any())
         axes.set_yscale("log")
@@ -48,7 +48,7 @@ def gradient_figure(lines: Mapping[str, Floats], *, needed: Sequence[int], score
                 (drawn,) = axes.plot(np.asarray(steps), np.full(len(steps), 0.012), label=words)
                 drawn.set(marker="^", linestyle="none", color=colour, markersize=5, clip_on=False)
                 drawn.set_transform(axes.get_xaxis_transform())
-        axes.set(xlabel="step t", ylabel=r"$|\partial L / \partial \hat h_t|$, mean over sequences")
+        axes.set(xlabel="step t", ylabel=r"$|\partial L / \partial \hat h_t|$")
         axes.set_xlim(-1, max(len(line) for line in lines.values()))
         axes.grid(axis="y", color="#E8E8E8", linewidth=0.8)
         axes.set_axisbelow(True)

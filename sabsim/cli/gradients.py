@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -130,18 +131,20 @@ def _draw(measured: Measured, about: Mapping[str, Any], out: Path) -> list[Path]
 
 def _rules_table(figures: Mapping[str, Any], about: Mapping[str, Any]) -> Table:
     title = f"|dL/dh_t|, L the loss of {'the answers' if about['loss_of'] == 'answers' else 'all steps'}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for column in ("rule", "at needed steps", "at others", "needed without", "cosine with full BPTT", "loss"):
-        table.add_column(column, justify="left" if column == "rule" else "right", no_wrap=column == "rule")
+        # Numbers are not cut short: on a narrow terminal the titles wrap.
+        first = column == "rule"
+        table.add_column(column, justify="left" if first else "right", no_wrap=first, min_width=8)
     for rule in figures["rules"].values():
         cosine = "-" if rule["cosine"] is None else f"{rule['cosine']:+.2f}"
         norms = (f"{rule['needed']:.2g}", f"{rule['others']:.2g}", f"{100 * rule['without']:.0f} %")
-        table.add_row(rule["what"], *norms, cosine, f"{rule['loss']:.3g}")
+        table.add_row(rule["what"], *norms, cosine, f"{rule['loss']:.2g}")
     return table
 
 
 def _recall_table(figures: Mapping[str, Any]) -> Table:
-    table = Table(title="Sparsity kappa and depth d of recall", title_justify="left")
+    table = Table(title="Sparsity kappa and depth d of recall", title_justify="left", box=SIMPLE_HEAD)
     for column in ("forward pass", "weight above", "kappa, mean", "max", "d", "to needed", "reached"):
         table.add_column(column, justify="left" if column == "forward pass" else "right", no_wrap=column == "forward pass")
     for name, items in figures["recall"].items():
