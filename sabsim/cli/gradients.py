@@ -132,14 +132,13 @@ def _draw(measured: Measured, about: Mapping[str, Any], out: Path) -> list[Path]
 def _rules_table(figures: Mapping[str, Any], about: Mapping[str, Any]) -> Table:
     title = f"|dL/dh_t|, L the loss of {'the answers' if about['loss_of'] == 'answers' else 'all steps'}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for column in ("rule", "at needed steps", "at others", "needed without", "cosine with full BPTT", "loss"):
-        # Numbers are not cut short: on a narrow terminal the titles wrap.
+    for column in ("rule", "at needed steps", "at others", "needed without", "cosine with full BPTT"):
         first = column == "rule"
         table.add_column(column, justify="left" if first else "right", no_wrap=first, min_width=8)
     for rule in figures["rules"].values():
         cosine = "-" if rule["cosine"] is None else f"{rule['cosine']:+.2f}"
         norms = (f"{rule['needed']:.2g}", f"{rule['others']:.2g}", f"{100 * rule['without']:.0f} %")
-        table.add_row(rule["what"], *norms, cosine, f"{rule['loss']:.2g}")
+        table.add_row(rule["what"], *norms, cosine)
     return table
 
 
