@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from sabsim.errors import ConfigError, RunFolderError, StorageError
+from sabsim.errors import ConfigError, StorageError
 
 from .folders import Curve, Floats, Run
+from .recall_phases import causal_steps, recall_phases
 from .style import FAINT, HEAT, INK, PALETTE, SKY, styled
 
-_SHARE = 0.1
-"""Share of the recorded sequences that each map of `recall_map` is the mean of."""
 _BESIDE = 5
 """Steps shown to the right of the last causal one in the enlargement."""
 _ENLARGED = "Enlarged: the steps that are scored"
 _FRAMED = "; framed in blue: the step at which the symbol they want was shown"
 _AXES = {False: ("training sequences", "held-out accuracy"), True: ("environment steps", "success in evaluation episodes")}
 """What a learning curve is drawn over, and of what it is, for supervised runs and for agents'."""
-_CLIMB = 0.1
-"""A curve that rises by less has no climb."""
 
 
 def learning_curves(
@@ -92,7 +88,7 @@ def recall_map(run: Run, *, title: str) -> Figure:
     Raises:
         RunFolderError: no recorded sequences, or a damaged folder
     """
-    phases = _phases(run)
+    phases = recall_phases(run)
     rows, causal = run.scored_positions(), causal_steps(run)
     width = min(run.length(), max(causal.values(), default=int(rows[-1])) + 1 + _BESIDE)
     norm = Normalize(0, max(float(phase.weight.max()) for phase in phases) or 1.0)
@@ -120,13 +116,6 @@ def recall_map(run: Run, *, title: str) -> Figure:
         figure.suptitle(first, x=0.065, y=0.98, ha="left", fontweight="bold")
         figure.text(0.065, 0.938, second, color=FAINT, va="top")
     return figure
-
-
-def causal_steps(run: Run) -> dict[int, int]:
-    """For each scored step the one at which its answer was shown, if the task fixes that: output i, shown at i."""
-    if run.config.get("task") != "copying":
-        return {}
-    return {int(position): i for i, position in enumerate(run.scored_positions())}
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
@@ -220,49 +209,6 @@ def _title(axes: Axes, title: str) -> None:
 
 
 # Recall map
-
-
-@dataclass(frozen=True)
-class _Phase:
-    """A part of training: its title, and the mean `weight` `(length, length)`, recalling by recalled step."""
-
-    title: str
-    weight: Floats
-
-
-def _phases(run: Run) -> list[_Phase]:
-    """Early, around the climb (or midway, if there was none), and late; fewer if little is recorded."""
-    episodes = run.episodes()
-    if not len(episodes):
-        raise RunFolderError(f"'{run.path}': no recorded sequences; run it with --record-streams 1 or more")
-    curve, n = run.curve(), len(episodes)
-    count = max(1, round(_SHARE * n))
-    climb = _climb(curve)
-    centre = n // 2 if climb is None else int(np.searchsorted(episodes.sequences, climb))
-    middle = int(np.clip(centre - count // 2, 0, n - count))
-    starts = {"Early": 0, "Midway" if climb is None else "While accuracy climbs": middle, "Late": n - count}
-    phases = []
-    for name, first in starts.items():
-        chosen = episodes.part(first, count)
-        low, high = float(chosen.sequences[0]), float(chosen.sequences[-1])
-        accuracy = 100 * curve.at((low + high) / 2)
-        when = f"{low:,.0f}" if count == 1 else f"{low:,.0f} to {high:,.0f}"
-        title = f"{name}\n{when} training sequences\nheld-out accuracy {accuracy:.0f} %"
-        seen = run.remindings(chosen)
-        weight = np.zeros((run.length(), run.length()))
-        np.add.at(weight, (seen.position, seen.recalled), seen.weight / count)
-        phases.append(_Phase(title, weight))
-    return phases
-
-
-def _climb(curve: Curve) -> float | None:
-    """After how many sequences the curve is first half way up to its peak; None if it does not rise."""
-    upto_peak = curve.metric[: int(curve.metric.argmax()) + 1]
-    low, high = float(upto_peak.min()), float(upto_peak[-1])
-    if high - low < _CLIMB:
-        return None
-    bottom = int(upto_peak.argmin())
-    return float(curve.sequences[bottom + int(np.argmax(upto_peak[bottom:] >= (low + high) / 2))])
 
 
 def _heat(axes: Axes, weight: Floats, norm: Normalize, *, rows: range, width: int) -> AxesImage:

@@ -50,6 +50,7 @@ class _Moment:
     held: list[tuple[int, int]]  # (slot, source step) of every occupied slot
     s: Tensor  # (n,) summary
     m: Tensor  # (n,) the microstate this step would be stored as
+    a_tilde: Tensor  # (slots,) recall weights
     temperature: float  # of recall
     dL_dy: Tensor | None = None  # (d_out,)
 
@@ -171,22 +172,29 @@ class ReferenceLearner:
             self._check_held(b, stream, held)
             with torch.set_grad_enabled(self.whole_sequence):
                 warmth = 1.0 if temperature is None else float(temperature[b])
-                outputs.append(self._step_stream(stream, x[b].detach().clone(), held, warmth))
+                outputs.append(self._step_stream(b, x[b].detach().clone(), held, warmth))
             stream.first, stream.local = False, stream.local + 1
         self.clock += 1
         self._outputs = torch.stack(outputs)
         return self._outputs.detach()
 
-    def _step_stream(self, stream: _Stream, observation: Tensor, held: list[tuple[int, int]], temperature: float) -> Tensor:
+    def _step_stream(self, b: int, observation: Tensor, held: list[tuple[int, int]], temperature: float) -> Tensor:
+        stream = self._streams[b]
         x, h, c = self._encode(observation), stream.h, stream.c
         if self.whole_sequence and (stream.local + 1) % self.k_trunc == 0:
             h, c = h.detach(), c.detach()  # the released code's grid
         memory = [(slot, stream.moments[i].m) for slot, i in held]
         out = self.equations.step(self.parameters, x, h, c, memory, temperature)
+        self._formed((b, len(stream.moments)), out.h_hat)
         m = out.h_hat if self.equations.stores == "h_hat" else out.h
-        stream.moments.append(_Moment(observation, x, h, c, stream.first, stream.local, held, out.s, m, temperature))
+        a_tilde = out.a_tilde.detach()
+        happened = _Moment(observation, x, h, c, stream.first, stream.local, held, out.s, m, a_tilde, temperature)
+        stream.moments.append(happened)
         stream.h, stream.c = out.h, out.c
         return out.y
+
+    def _formed(self, source: Source, h_hat: Tensor, *, twin: bool = False) -> None:
+        """Hears of every provisional state as it enters a graph; for those who measure credit on the way."""
 
     def _encode(self, observation: Tensor) -> Tensor:
         """x of an observation by today's parameters, shape `(d_in,)`."""
@@ -277,9 +285,10 @@ class ReferenceLearner:
         moments = self._streams[b].moments
         begin = i + 1 - min(self.k_trunc, moments[i].local + 1)
         h, c = moments[begin].h_before, moments[begin].c_before
-        for moment in moments[begin : i + 1]:
+        for step, moment in enumerate(moments[begin : i + 1], begin):
             x = self._encode(moment.observation)
             h_hat, c = cell_step(self.equations.cell, self.parameters, x, h, c)
+            self._formed((b, step), h_hat, twin=True)
             h = h_hat + moment.s
         return h_hat
 
@@ -296,6 +305,7 @@ class ReferenceLearner:
                 x = _with_gradient(moment.x, self._encode(moment.observation))
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
                 out = self.equations.step(self.parameters, x, h, c, memory, moment.temperature)
+                self._formed((b, len(stream.moments) - len(window) + position), out.h_hat)
                 h, c = out.h, out.c
                 if position >= len(window) - self.update_every and moment.dL_dy is not None:
                     loss = loss + moment.dL_dy @ out.y

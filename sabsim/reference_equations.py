@@ -120,13 +120,14 @@ def recall_weights(rule: str, scores: Sequence[Tensor], k_top: int) -> list[Tens
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one stream's step produced; every tensor of shape `(n,)` but `y`, `(d_out,)`."""
+    """What one stream's step produced; every tensor of shape `(n,)` but `y`, `(d_out,)`, and `a_tilde`, `(slots,)`."""
 
     h_hat: Tensor
     c: Tensor
     s: Tensor
     h: Tensor
     y: Tensor
+    a_tilde: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,7 @@ class Equations:
         y = p["readout.W_h"] @ h + p["readout.b"]
         if self.k_top > 0:
             y = y + (p["readout.W_s"] @ s if self.readout == "summary" else p["readout.W_a"] @ weights)
-        return StepResult(h_hat=h_hat, c=c, s=s, h=h, y=y)
+        return StepResult(h_hat=h_hat, c=c, s=s, h=h, y=y, a_tilde=weights)
 
     def _credited(self, p: Parameters, h_hat: Tensor, held: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
         """`held`, with the microstates that a dense read shows but gives no credit made constants."""

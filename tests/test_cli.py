@@ -85,11 +85,7 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (
-            "rum",
-            "command = 'rum': must be one of demo, run, agent, evaluate, watch, analyze, experiment, reproduce, "
-            "data, export, bench, list (did you mean run?)",
-        ),
+        ("rum", f"command = 'rum': must be one of {', '.join(COMMANDS)} (did you mean run?)"),
         ("run", "which task? one of copying, adding, denoise, charlm, pixels; see 'sabsim run --help'"),
         ("run copyin", "task = 'copyin': must be one of copying, adding, denoise, charlm, pixels (did you mean copying?)"),
         ("run --T 5", "--T: the task comes first, as in 'sabsim run copying --T ...'"),

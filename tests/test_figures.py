@@ -13,8 +13,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from sabsim.analysis import learning_curves, read_run, recall_map, save
-from sabsim.analysis.figures import _climb, _spread
+from sabsim.analysis.figures import _spread
 from sabsim.analysis.folders import Curve, Run
+from sabsim.analysis.recall_phases import _climb, causal_steps, recall_phases
 from sabsim.analysis.style import PALETTE
 
 from sabsim.errors import ConfigError, RunFolderError, StorageError
@@ -198,6 +199,16 @@ def test_recall_map_shows_mean_weights_early_and_late(folder: Path) -> None:
     shown = texts(figure)
     for words in ("Early", "While accuracy climbs", "Late", "training sequences", "held-out accuracy 12 %", "framed"):
         assert words in shown
+
+
+def test_phases_tell_how_much_falls_on_what_is_wanted(folder: Path) -> None:
+    """At first every output recalls step 0, the first digit's, with 0.25; later each its own digit's, with 0.8."""
+    run = read_run(folder)
+    early, _, late = recall_phases(run)
+    assert early.onto(causal_steps(run)) == (pytest.approx(0.025), pytest.approx(0.25))
+    assert late.onto(causal_steps(run)) == (pytest.approx(0.8), pytest.approx(0.8))
+    assert (early.recorded, early.accuracy) == (2, pytest.approx(0.125))
+    assert late.accuracy >= 0.9
 
 
 def test_recall_map_of_a_run_that_does_not_climb_nor_tell_its_causes(tmp_path: Path) -> None:

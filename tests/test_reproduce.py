@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sabsim.cli import main
-from sabsim.reproduce import TABLES, as_markdown, figures_of, plan, tables
-from sabsim.runs import Display
+from sabsim.reproduce import TABLES, as_markdown, figure3, figures_of, plan, tables
+from sabsim.runs import Display, RunConfig
 from sabsim.runs.sweep import Planned, Swept
 
 
@@ -131,12 +131,41 @@ def test_the_command_leaves_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "results" / "table1.csv").read_text() == before
 
 
+def test_figure_3_is_a_recorded_run_of_table_1(tmp_path: Path) -> None:
+    planned = figure3.plan(tmp_path, quick=False)
+    assert isinstance(planned.config, RunConfig)
+    row = tables.config(TABLES["table1"], TABLES["table1"].row("SAB (5, 5)"), 0, quick=False)
+    differs = {name for name, _, _ in planned.config.differences(row)}
+    assert differs == {"budget", "stop_at", "eval_every", "record_streams", "record_every"}
+    assert figure3.plan(tmp_path, quick=True).config.task.T == 20
+    assert figure3.plan(tmp_path, quick=True, budget=40).config.run.budget == 40
+
+
+@pytest.mark.usefixtures("small")
+def test_figure_3_is_drawn_with_its_run_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reproduce", "figure3", "--quick", "--budget", "40", "--out", str(tmp_path / "runs"), "--quiet"]
+    assert main([*arguments, "--results", str(tmp_path / "results")]) == 0
+    assert "quick: scaled down" in capsys.readouterr().out
+    results = tmp_path / "results"
+    assert {path.name for path in results.iterdir()} == {f"figure3.{kind}" for kind in ("png", "svg", "json", "md")}
+    stored = json.loads((results / "figure3.json").read_text())
+    assert stored["config"]["task_options"] == {"T": 20}
+    assert stored["made_by"]["date"]
+    assert [phase["name"] for phase in stored["phases"]][::2] == ["Early", "Late"]
+    assert all(0 <= phase["wanted"] <= phase["any_digit"] <= 1 for phase in stored["phases"])
+    words = (results / "figure3.md").read_text()
+    assert "quick: scaled down, says nothing about the paper" in words
+    assert figure3.PAPER in words
+    assert "(quick: scaled down)" in (results / "figure3.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ("reproduce", "which table? one of table1, table2"),
         ("reproduce table9", "table = 'table9': must be one of table1"),
         ("reproduce table1 --rows LSTM", "row = 'LSTM': must be one of LSTM, BPTT"),
+        ("reproduce figure3 --rows LSTM", "rows = LSTM: figure3 has none; leave --rows out"),
         ("reproduce table1 --seeds 0", "seeds = 0: must be at least 1"),
         ("reproduce table1 --budget 0", "budget = 0: must be at least 1"),
     ],

@@ -26,6 +26,7 @@ COMMANDS: dict[str, Command] = {
     "analyze": Command("sabsim.cli.analyze", "measure replay against null models; tables, figures, a report"),
     "experiment": Command("sabsim.cli.experiment", "run a published experiment on agents, figure and all"),
     "reproduce": Command("sabsim.cli.reproduce", "run a table of the SAB paper again, beside the paper's figures"),
+    "gradients": Command("sabsim.cli.gradients", "which steps a run's gradient reaches, under SAB, BPTT and others"),
     "data": Command("sabsim.cli.data", "fetch data sets and show where they lie"),
     "export": Command("sabsim.cli.export", "write a run for other tools: NWB for pynapple, Parquet or CSV tables"),
     "bench": Command("sabsim.cli.bench", "measure what the learner costs beside its peers; tables and plots"),

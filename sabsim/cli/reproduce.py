@@ -1,4 +1,4 @@
-"""`sabsim reproduce TABLE`: a table of the SAB paper, every row and seed, by one command."""
+"""`sabsim reproduce NAME`: a table of the SAB paper, every row and seed, or its Figure 3, by one command."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ReproduceOptions:
     """Which table and rows, how many seeds, and where."""
 
     table: Positional[Annotated[str, arg(metavar="TABLE")]] = ""
-    """table1 .. table8 (table8-permuted); 'all' for every one of them."""
+    """table1 .. table8 (table8-permuted), figure3; 'all' for every one of them."""
     rows: Annotated[tuple[str, ...], arg(metavar="ROW [ROW ...]", help_behavior_hint="(default: all)")] = ()
     """Rows, by their names in the table."""
     seeds: Annotated[int, arg(metavar="N")] = 3
-    """Seeds 0 .. N-1 of every row."""
+    """Seeds 0 .. N-1 of every row (figure3: seed 0 alone)."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Runs at once, each in a process with one thread."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: the table's)")] = None
@@ -46,45 +46,59 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         SabsimError: whatever is wrong with options, folders, data or disk, in one line
     """
-    from sabsim.reproduce import TABLES
+    from sabsim.reproduce import TABLES, figure3
 
-    known = "; ".join(f"{name}: {table.what}" for name, table in TABLES.items())
+    what = {name: table.what for name, table in TABLES.items()} | {figure3.NAME: figure3.WHAT}
     options = parse(
         ReproduceOptions,
         arguments,
         prog="sabsim reproduce",
         description=(
             "Run a table of the paper (Ke et al. 2017, arXiv 1711.02326) again in streaming mode, each row with several "
-            f"seeds, and set it beside the paper's figures; resumable at any moment. {known}"
+            "seeds, and set it beside the paper's figures; resumable at any moment. "
+            + "; ".join(f"{name}: {words}" for name, words in what.items())
         ),
     )
     if not options.table:
-        raise ConfigError(f"which table? one of {', '.join(TABLES)}, or all; see 'sabsim reproduce --help'")
-    names = list(TABLES) if options.table == "all" else [options.table]
-    choose("table", options.table, [*TABLES, "all"])
+        raise ConfigError(f"which table? one of {', '.join(what)}, or all; see 'sabsim reproduce --help'")
+    choose("table", options.table, [*what, "all"])
+    names = list(what) if options.table == "all" else [options.table]
     require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
     _check_rows(options, names)
     failed = False
+    out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
+    folder = Path(options.results) if options.results else out / "results"
     for name in names:
-        failed |= _reproduce(name, options, arguments)
+        if name in TABLES:
+            failed |= _reproduce(name, options, out, folder, arguments)
+        else:
+            _draw_figure3(options, out, folder, arguments)
     return int(failed)
 
 
 def _check_rows(options: ReproduceOptions, names: Sequence[str]) -> None:
     from sabsim.reproduce import TABLES
 
-    known = [row.name for name in names for row in TABLES[name].rows]
+    known = [row.name for name in names if name in TABLES for row in TABLES[name].rows]
+    if options.rows and not known:
+        raise ConfigError(f"rows = {', '.join(options.rows)}: {options.table} has none; leave --rows out")
     for row in options.rows:
         choose("row", row, known)
 
 
-def _reproduce(name: str, options: ReproduceOptions, arguments: Sequence[str]) -> bool:
+def _draw_figure3(options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> None:
+    # Here and not above: what draws takes its time to load, and tables need none of it.
+    from sabsim.cli import figure3
+
+    figure3.reproduce(options, out, folder, arguments)
+
+
+def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> bool:
     """One table; whether something failed."""
     from sabsim.reproduce import figures_of, plan, write_table
     from sabsim.runs.sweep import SweepDisplay, Swept, sweep
     from sabsim.runs.train import train
 
-    out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
     found, needed = Swept(), options.budget
     for leading in (True, False):
         runs = plan(
@@ -105,7 +119,6 @@ def _reproduce(name: str, options: ReproduceOptions, arguments: Sequence[str]) -
         "seconds_of_all_runs": round(sum(summary["seconds"] for summary in found.summaries.values()), 1),
         "made_by": sorted({_made_by(summary) for summary in found.summaries.values()}),
     }
-    folder = Path(options.results) if options.results else out / "results"
     written = write_table(name, figures, about, folder, quick=options.quick)
     Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return bool(found.failures)

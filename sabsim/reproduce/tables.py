@@ -217,7 +217,7 @@ def plan(
         for seed in range(seeds):
             folder = out / name / row.folder / str(seed)
             wanted = config(table, row, seed, quick=quick, budget=budget)
-            wanted = replace(wanted, run=replace(wanted.run, budget=max(wanted.run.budget, _begun_with(folder))))
+            wanted = replace(wanted, run=replace(wanted.run, budget=max(wanted.run.budget, begun_with(folder))))
             found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
     return found
 
@@ -227,7 +227,7 @@ def run_name(table: str, row: Row, seed: int) -> str:
     return f"{table}/{row.name}/seed {seed}"
 
 
-def _begun_with(folder: Path) -> int:
+def begun_with(folder: Path) -> int:
     """The budget of the run in ``folder``, 0 without one."""
     there = RunFolder(folder)
     return there.read_config().run.budget if there.begun else 0
