@@ -36,7 +36,8 @@ GOOD = 0.95
 @dataclass(frozen=True)
 class Experiment:
     """``command``: what follows ``sabsim agent``. ``methods``: of each, the further options. ``chance``: a random policy's
-    success, or None where return counts. ``what``: a line for the table."""
+    success, or None where return counts. ``what``: a line for the table. ``before``: of a curriculum, the commands of the
+    runs that come before, each of which the next one begins from."""
 
     command: str
     methods: Mapping[str, str]
@@ -44,6 +45,7 @@ class Experiment:
     chance: float | None = None
     seeds: int = 5
     units: tuple[str, float] = field(default=("success", 1.0))
+    before: tuple[str, ...] = ()
 
 
 _BLANK = "--credit memoryless --no-sees-action --no-sees-reward"
@@ -87,6 +89,8 @@ def chain(length: int, steps: int, evaluate: int = 25_000) -> str:
 _TRACES = "--traces --optimizer obgd --window 1 --k-trunc 5 --lambda 0.8 --entropy-weight 0.01"
 _GRID = "--eval-episodes 64 --record-streams 0"
 _MAZE = "sabsim/TMaze-v0 --env-args memory_length"
+_LONG = f"--eval-every 250000 --window 8 --slots 32 --lr 0.001 --entropy-weight 0.01 {_GRID}"
+"""What MiniGrid's Memory is learned with."""
 EXPERIMENTS: dict[str, Experiment] = {
     "chain100": Experiment(f"{chain(100, 600_000)} {_CUE}", rivals(100), "MemoryChain, 100 steps", 0.5),
     "tmaze100": Experiment(
@@ -170,12 +174,19 @@ EXPERIMENTS: dict[str, Experiment] = {
         0.0,
     ),
     "memory-s7": Experiment(
-        "MiniGrid-MemoryS7-v0 --steps 1500000 --eval-every 250000 --window 8 --slots 32 --lr 0.001 --entropy-weight 0.01 "
-        f"{_GRID} --stop-at 0.97",
+        f"MiniGrid-MemoryS7-v0 --steps 1500000 --stop-at 0.97 {_LONG}",
         {"SAB": ""},
         "MiniGrid Memory S7",
         0.5,
         seeds=3,
+    ),
+    "memory-s11": Experiment(
+        f"MiniGrid-MemoryS11-v0 --mix MiniGrid-MemoryS9-v0 --steps 2000000 --stop-at 0.95 {_LONG}",
+        {"SAB": "", "no replay": "--credit no-replay", "TBPTT": "--credit tbptt"},
+        "MiniGrid Memory S11, mixed with S9, after S7 and then S9 alone",
+        0.5,
+        seeds=3,
+        before=tuple(f"MiniGrid-MemoryS{size}-v0 --steps 1000000 --stop-at 0.97 {_LONG}" for size in (7, 9)),
     ),
     "red-blue-doors": Experiment(
         "MiniGrid-RedBlueDoors-6x6-v0 --steps 1200000 --eval-every 100000 --window 24 --lr 0.001 --entropy-weight 0.03 "
@@ -195,18 +206,26 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 
 
-def command(experiment: Experiment, method: str, seed: int) -> list[str]:
-    """The arguments of ``sabsim`` for one run."""
-    return ["agent", *shlex.split(f"{experiment.command} {experiment.methods[method]}"), "--seed", str(seed)]
+def commands(experiment: Experiment, method: str, seed: int, home: Path) -> list[tuple[list[str], Path]]:
+    """The arguments of ``sabsim`` for one run, after those of its curriculum, and the folder of each."""
+    found: list[tuple[list[str], Path]] = []
+    for number, line in enumerate((*experiment.before, experiment.command), 1):
+        last = number > len(experiment.before)
+        folder = home / (str(seed) if last else f"{seed}-before-{number}")
+        begin = ["--begin-from", str(found[-1][1])] if found else []
+        arguments = ["agent", *shlex.split(f"{line} {experiment.methods[method]}"), "--seed", str(seed), *begin]
+        found.append((arguments, folder))
+    return found
 
 
 def run(name: str, method: str, seed: int) -> dict[str, Any]:
     """One run, or what is left of an earlier one; returns its figures."""
     experiment = EXPERIMENTS[name]
-    folder = RUNS / name / method.replace(" ", "-").replace(",", "").replace("+", "and") / str(seed)
-    line = [*command(experiment, method, seed), "--out", str(folder), "--resume", "--quiet"]
-    if not (folder / "summary.json").exists() and sabsim(line):
-        raise RuntimeError(f"sabsim {shlex.join(line)}: failed")
+    home = RUNS / name / method.replace(" ", "-").replace(",", "").replace("+", "and")
+    for arguments, folder in commands(experiment, method, seed, home):
+        line = [*arguments, "--out", str(folder), "--resume", "--quiet"]
+        if not (folder / "summary.json").exists() and sabsim(line):
+            raise RuntimeError(f"sabsim {shlex.join(line)}: failed")
     summary = json.loads((folder / "summary.json").read_text())
     curve = read_rows(
         folder / "run.sqlite",
@@ -256,9 +275,13 @@ def collect(name: str, jobs: int) -> None:
     methods = {}
     for method in experiment.methods:
         runs = [row for row, (_, mine, _) in zip(rows, wanted, strict=True) if mine == method]
-        shown = shlex.join(["sabsim", *command(experiment, method, 0)])
+        lines = [
+            shlex.join(["sabsim", *arguments, *(["--out", str(folder)] if experiment.before else [])])
+            for arguments, folder in commands(experiment, method, 0, Path("runs"))
+        ]
         scores = interval([row["score"] for row in runs])
-        methods[method] = {"command": shown.replace("--seed 0", "--seed SEED"), "score": scores, "runs": runs}
+        shown = "\n    ".join(lines).replace("--seed 0", "--seed SEED").replace("runs/0", "runs/SEED")
+        methods[method] = {"command": shown, "score": scores, "runs": runs}
         print(name, method, [round(score, 3) for score in scores], flush=True)
     OUT.mkdir(parents=True, exist_ok=True)
     result = {"what": experiment.what, "chance": experiment.chance, "unit": experiment.units[0], "methods": methods}
