@@ -17,7 +17,7 @@ import multiprocessing
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -265,9 +265,11 @@ def interval(scores: Sequence[float]) -> list[float]:
     return [mean, float(low), float(high)]
 
 
-def collect(name: str, jobs: int) -> None:
-    """All runs of an experiment, and its file."""
+def collect(name: str, jobs: int, seeds: int | None = None) -> None:
+    """All runs of an experiment, or those of its first ``seeds``, and its file."""
     experiment = EXPERIMENTS[name]
+    if seeds is not None:
+        experiment = replace(experiment, seeds=seeds)
     wanted = [(name, method, seed) for seed in range(experiment.seeds) for method in experiment.methods]
     # Processes that stay: importing torch takes as long as a short run.
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -346,10 +348,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*EXPERIMENTS, []], help="experiments to run")
     parser.add_argument("--jobs", type=int, default=2, help="runs at once (default 2)")
+    parser.add_argument("--seeds", type=int, help="of each method, the first so many (default: the experiment's)")
     parser.add_argument("--table", action="store_true", help="write the table of all results")
     options = parser.parse_args()
     for name in options.names:
-        collect(name, options.jobs)
+        collect(name, options.jobs, options.seeds)
     if options.table:
         table()
 
