@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +51,51 @@ def test_runs_wait_for_others_and_failures_are_told(tmp_path: Path) -> None:
     again = sweep([runs[1], runs[0]], work, jobs=1, display=SweepDisplay(2, quiet=True))
     assert again.summaries == found.summaries
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoint.safetensors")} == before
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the sweep's process")
+def test_a_killed_sweep_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:
+    """Killed at once, without a chance to tell its processes; begun again, it ends as if nothing had been."""
+    script = tmp_path / "begin.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentOptimizerOptions\n"
+        "from sabsim.agents import AgentRunOptions, SignalOptions\n"
+        "from sabsim.agents.ambrose import work\n"
+        "from sabsim.runs.sweep import Planned, SweepDisplay, sweep\n"
+        f"CONFIG = {replace(SMALL, run=replace(SMALL.run, steps=10_000_000, eval_every=10_000_000))!r}\n"
+        "if __name__ == '__main__':\n"
+        "    runs = [Planned(name=n, config=CONFIG, out=Path(sys.argv[1]) / n) for n in ('a', 'b')]\n"
+        "    sweep(runs, work, jobs=1, display=SweepDisplay(2, quiet=True))\n"
+    )
+    sweeping = subprocess.Popen([sys.executable, str(script), str(tmp_path)])
+    until(lambda: (tmp_path / "a" / "checkpoint.safetensors").exists())
+    (worker,) = (child for child in children(sweeping.pid) if "spawn_main" in command_of(child))
+    before = (tmp_path / "a" / "checkpoint.safetensors").stat().st_mtime_ns
+    sweeping.kill()
+    sweeping.wait()
+    until(lambda: not Path(f"/proc/{worker}").exists())
+    assert (tmp_path / "a" / "checkpoint.safetensors").stat().st_mtime_ns > before
+    assert not (tmp_path / "b").exists()
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Waits, a minute at most."""
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has begun."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_of(pid: int) -> str:
+    """Its command line."""
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ finished runs are read from their folders, the others go on from their last chec
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -165,18 +168,32 @@ def _take(future: Future[dict[str, Any]], name: str, found: Swept, display: Swee
 
 _HALT: Any = None
 _TOLD: Any = None
+_AT_WORK = threading.Lock()
+"""Held while a run is at work, which saves its checkpoint before it lets go."""
 
 
 def _prepare(halt: Any, told: Any) -> None:
     global _HALT, _TOLD  # what a pool's process is given once, for all runs it does
     _HALT, _TOLD = halt, told
+    threading.Thread(target=_outlive_no_parent, daemon=True).start()
+
+
+def _outlive_no_parent() -> None:
+    """Ends this process when the one that began the sweep is gone: nobody else would give it work, or end it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        _HALT.set()
+        with _AT_WORK:
+            os._exit(1)
 
 
 def _run(run: Planned, work: Work) -> dict[str, Any]:
-    try:
-        return work(run.config, out=run.out, resume=True, display=_Reporter(run.name))
-    except KeyboardInterrupt as error:
-        raise SabsimError(str(error) or "interrupted") from None
+    with _AT_WORK:
+        try:
+            return work(run.config, out=run.out, resume=True, display=_Reporter(run.name))
+        except KeyboardInterrupt as error:
+            raise SabsimError(str(error) or "interrupted") from None
 
 
 class _Reporter(Display):
@@ -190,8 +207,7 @@ class _Reporter(Display):
 
     def update(self, status: Standing) -> None:
         self._reported = time.monotonic()
-        parent = multiprocessing.parent_process()
-        if _HALT.is_set() or (parent is not None and not parent.is_alive()):
+        if _HALT.is_set():
             signal.raise_signal(signal.SIGTERM)
             return
         _TOLD.put((self._name, status.done, status.budget, _figures(status)))
