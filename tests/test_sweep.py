@@ -55,7 +55,7 @@ def test_runs_wait_for_others_and_failures_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the sweep's process")
 def test_a_killed_sweep_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:
-    """Killed at once, without a chance to tell its processes; begun again, it ends as if nothing had been."""
+    """Killed at once, without a chance to tell its processes."""
     script = tmp_path / "begin.py"
     script.write_text(
         "import sys\n"

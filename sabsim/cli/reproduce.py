@@ -134,10 +134,13 @@ def _show(name: str, figures: Sequence[Any], *, quick: bool) -> None:
 
     title = f"{name}: {TABLES[name].what}" + (" (quick: scaled down)" if quick else "")
     table = Table(title=title, title_justify="left")
-    for column in TITLES:
-        table.add_column(column, justify="left" if column == "row" else "right", no_wrap=column != "95 % interval")
+    # A terminal of 80 columns has no room for more; the files have all of them.
+    shown = [place for place, column in enumerate(TITLES) if column not in ("seeds", "kB")]
+    for place in shown:
+        table.add_column(TITLES[place], justify="right" if place else "left", no_wrap=True)
     for item in figures:
-        table.add_row(*cells(item))
+        line = cells(item)
+        table.add_row(*(line[place] for place in shown))
     console = Console(highlight=False)
     console.print(table)
     for item in figures:
