@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
@@ -133,7 +134,7 @@ def _show(name: str, figures: Sequence[Any], *, quick: bool) -> None:
     from sabsim.reproduce.rendering import TITLES, cells
 
     title = f"{name}: {TABLES[name].what}" + (" (quick: scaled down)" if quick else "")
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     # A terminal of 80 columns has no room for more; the files have all of them.
     shown = [place for place, column in enumerate(TITLES) if column not in ("seeds", "kB")]
     for place in shown:
