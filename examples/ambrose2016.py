@@ -45,6 +45,9 @@ def main() -> None:
         for kind in ("4x", "0x"):
             mine = [animal for animal in animals if (animal.arm, animal.session) == (str(threshold), kind)]
             found = [effect for animal in mine if (effect := animal.effect("replay")) is not None]
+            if not found:
+                print(f"{threshold:9g}  {kind:7}  nothing to compare: an epoch without laps, or no replay at all")
+                continue
             interval = mean_interval(found)
             limits = "" if interval.low is None else f"  {interval.low:+.2f} .. {interval.high:+.2f}"
             print(f"{threshold:9g}  {kind:7}  {interval.estimate:+.2f}{limits}  ({len(found)} of {len(mine)} animals)")
