@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from sabsim.agents import AGENT_TABLES, AgentConfig, AgentLearnerOptions, AgentRunOptions, train_agent
 from sabsim.analysis.agent_runs import read_agent_run
 from sabsim.analysis.causal import causal_fraction
@@ -192,7 +193,7 @@ def test_nulls_and_measures_of_a_trained_run(trained: list[Path]) -> None:
 
 def test_command_writes_everything(trained: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert main(["analyze", *map(str, trained), "--out", str(out), "--draws", "20"]) == 0
+    assert main(["analyze", *map(str, trained), "--out", str(out), "--draws", "20", "--parquet"]) == 0
     shown = capsys.readouterr().out
     assert "Over 3 seeds" in shown
     assert "of 3 seeds p is at least 0.25" in shown
@@ -202,6 +203,9 @@ def test_command_writes_everything(trained: list[Path], tmp_path: Path, capsys: 
     with (out / "lags.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert sum(float(row["observed_share"]) for row in rows if row["seed"] == "1") == pytest.approx(1)
+    table = parquet.read_table(out / "lags.parquet").to_pydict()
+    assert table["observed_share"] == pytest.approx([float(row["observed_share"]) for row in rows])
+    assert {path.stem for path in out.glob("*.parquet")} == {path.stem for path in out.glob("*.csv")}
     for figure in ("lags", "peri_reward", "causal_fraction"):
         assert (out / f"{figure}.svg").stat().st_size
         assert (out / f"{figure}.png").stat().st_size

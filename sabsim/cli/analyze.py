@@ -38,6 +38,8 @@ class AnalyzeOptions:
     or one without replay (--credit no-replay)."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: analysis/ in the run folder)")] = None
     """Where tables, stats.json, figures and report.html are written; needed with several runs."""
+    parquet: bool = False
+    """Write the tables as Parquet too (extra sabsim[parquet])."""
     draws: Annotated[int, arg(metavar="DRAWS")] = 200
     """Draws of each null model."""
     seed: Annotated[int, arg(metavar="N")] = 0
@@ -61,12 +63,16 @@ def main(arguments: Sequence[str]) -> int:
         ),
     )
     out = _out(options)
+    if options.parquet:
+        from sabsim.analysis.export.exports import need
+
+        need("parquet", "pyarrow")
     # Here and not above: what draws takes its time to load, and help or a mistake need none of it.
     from sabsim.analysis.compare import compare
     from sabsim.analysis.panels import draw_figures
     from sabsim.analysis.replay_json import as_json
     from sabsim.analysis.replay_summary import across_seeds, reward_labels
-    from sabsim.analysis.replay_tables import write_comparison, write_stats, write_tables
+    from sabsim.analysis.replay_tables import as_parquet, write_comparison, write_stats, write_tables
     from sabsim.cli.report import write_analysis
 
     console = Console(highlight=False)
@@ -80,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
     task = summaries[0].task
     written = [write_stats(as_json(summaries, across, labels, **further), out), *write_tables(summaries, out)]
     written += write_comparison(differences, out, task=task)
+    if options.parquet:
+        written += as_parquet([path for path in written if path.suffix == ".csv"])
     figures = draw_figures(summaries)
     written += _save(figures, out) + _save_comparison(summaries, others, out)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
