@@ -134,7 +134,7 @@ def _show(name: str, figures: Sequence[Any], *, quick: bool) -> None:
     from sabsim.reproduce.rendering import TITLES, cells
 
     title = f"{name}: {TABLES[name].what}" + (" (quick: scaled down)" if quick else "")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     # A terminal of 80 columns has no room for more; the files have all of them.
     shown = [place for place, column in enumerate(TITLES) if column not in ("seeds", "kB")]
     for place in shown:
@@ -143,6 +143,7 @@ def _show(name: str, figures: Sequence[Any], *, quick: bool) -> None:
         line = cells(item)
         table.add_row(*(line[place] for place in shown))
     console = Console(highlight=False)
+    console.print(title, soft_wrap=True, markup=False)
     console.print(table)
     for item in figures:
         for seed, why in item.failures.items():
