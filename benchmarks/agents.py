@@ -293,8 +293,7 @@ def collect(name: str, jobs: int, seeds: int | None = None) -> None:
 _HOW_TO_READ = """Success is that of 200 evaluation episodes at a run's end (sampled policy), the mean over seeds with its
 95 % interval (Student's t, not cut off at 0 and 1); *at N*: the mean success when the last seed of the first method had
 0.95; *learned*: seeds that ever had 0.95 in an evaluation, and the median of the steps at which they first had. Times are
-of one thread on a shared machine; memory is the macrostate's, of all streams. doorkey was run before AMSGrad and advantages
-over their greatest scale became the defaults."""
+of one thread on a shared machine; memory is the macrostate's, of all streams."""
 
 
 def table() -> None:
