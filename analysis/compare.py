@@ -19,6 +19,8 @@ from .statistics import Outcome, benjamini_hochberg
 
 Floats = NDArray[np.float64]
 
+_NAMED = 4
+"""From so many runs on only the first and the last are named."""
 _DRAWS = 99_999
 """Permutations of seeds; where there are fewer, all of them."""
 
@@ -36,6 +38,12 @@ class Difference:
     test: Outcome | None
     q: float | None
     reason: str
+
+
+def names_of(summaries: Sequence[RunSummary]) -> str:
+    """The runs of a set in a few words: their folders' names, of many the first and the last."""
+    names = [summary.run.name for summary in summaries]
+    return ", ".join(names) if len(names) < _NAMED else f"{names[0]} .. {names[-1]}"
 
 
 def compare(here: Sequence[RunSummary], there: Sequence[RunSummary], *, seed: int = 0) -> list[Difference]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from .compare import names_of
 from .replay_figures import causal_fraction_figure, lag_distribution, peri_reward_histogram
-from .replay_maps import order_figure, place_map_figure, recall_map_figure
+from .replay_maps import comparison_figure, order_figure, place_map_figure, recall_map_figure
 from .replay_summary import RunSummary
 
 
@@ -121,15 +122,29 @@ FIGURES = (
         caveat="Places are those that the environment tells, in its own numbers; not all environments do.",
     ),
 )
+COMPARISON = FigureEntry(
+    name="comparison",
+    title="Two sets of runs",
+    measure="run",
+    draw=comparison_figure,
+    alt="A small panel for each number: the seeds of both sets as dots, with their means and intervals.",
+    caption="Each number that both sets have: seeds as dots, means with 95 % intervals; dashed: 0.",
+    caveat="Every number has a scale of its own. The tests are in the table of the comparison.",
+)
+"""Drawn where there is a second set of runs to set beside the first."""
 
 
-def draw_figures(summaries: Sequence[RunSummary]) -> dict[FigureEntry, Figure]:
-    """Those figures for which some run has something to draw, in the order of ``FIGURES``."""
+def draw_figures(summaries: Sequence[RunSummary], others: Sequence[RunSummary] = ()) -> dict[FigureEntry, Figure]:
+    """Those figures for which some run has something to draw, in the order of ``FIGURES``, then the comparison."""
     first = summaries[0].run
     seeds = f"{len(summaries)} seeds" if len(summaries) > 1 else f"seed {first.seed}"
     subtitle = f"{first.what}, {first.credit}, {seeds}"
-    return {
+    drawn = {
         entry: entry.draw(summaries, title=f"{entry.title_of(task=summaries[0].task)}\n{subtitle}")
         for entry in FIGURES
         if any(getattr(summary, entry.measure) for summary in summaries)
     }
+    if others:
+        title = f"{COMPARISON.title}\nthese: {names_of(summaries)}; those: {names_of(others)}"
+        drawn[COMPARISON] = COMPARISON.draw(summaries, others, title=title)
+    return drawn

@@ -1,4 +1,4 @@
-"""What the measures say to the two questions that people ask: does replay follow reward, does it find the causal step?
+"""What the measures say to the two questions that people ask: does replay follow the signal, does it find the causal step?
 
 Every answer comes with its null model and p, or says why nothing can be said.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from .compare import Difference
 from .replay_labels import full_label
 from .replay_summary import Across, RunSummary
 from .report.parts import Answer, Missing, NumberTable
@@ -25,31 +26,45 @@ _COMPARABLE = (
 
 def replay_answers(summaries: Sequence[RunSummary], across: Sequence[Across], labels: Outcome | str) -> list[Answer]:
     """The answers for the top of a report, in the order of reading."""
-    return [_follows_reward(across, labels), _finds_the_causal_step(summaries, across)]
+    return [_follows_signal(summaries[0], across, labels), _finds_the_causal_step(summaries, across)]
 
 
-def _follows_reward(across: Sequence[Across], labels: Outcome | str) -> Answer:
-    question = "Does replay follow reward?"
-    near = _named(across, "near_reward")
-    described = []
-    if near is not None:
-        ratio = math.exp(near.interval.estimate)
-        described = [
-            f"Within a window of a paid step replay was {ratio:.2g} times as frequent as elsewhere. That is a description, "
-            "not a test: the clock of updates and the empty memory at an episode's beginning move this ratio too."
-        ]
+def _follows_signal(first: RunSummary, across: Sequence[Across], labels: Outcome | str) -> Answer:
+    """How often replay is triggered around reward, over seeds; and how much credit it carries, in these runs."""
+    question = "Does replay follow the learning signal?" if first.task else "Does replay follow reward?"
+    rate, often = _how_often(first.run.marked, _named(across, "near_reward_matched"))
+    credit, much = _how_much("wrong answers" if first.task else "rewarded steps", labels)
+    return Answer(question=question, verdict=rate or credit or "Cannot say", sentences=[*often, *much])
+
+
+def _how_often(marked: str, near: Across | None) -> tuple[str, list[str]]:
+    """The verdict over seeds, empty where there is none, and what is known."""
+    if near is None:
+        return "", [f"How often it comes near {marked} steps cannot be said: there are no comparable steps that were not."]
+    ratio = math.exp(near.interval.estimate)
+    told = f"Near {marked} steps replay was {ratio:.2g} times as frequent as near comparable steps that were not"
+    if near.test is None:
+        return "", [f"{told}; one seed has no p."]
+    found = [f"{told}; over {near.test.n} seeds p = {_p(near.test.p)} (two-sided, signs of seeds flipped)."]
+    if near.test.n < _LEAST_SEEDS:
+        return "", [*found, f"{near.test.n} seeds cannot reach {_LEVEL}; {_LEAST_SEEDS} can."]
+    if near.test.p > _LEVEL:
+        return "Not in how often", found
+    return ("More often" if near.interval.estimate > 0 else "Less often"), found
+
+
+def _how_much(what: str, labels: Outcome | str) -> tuple[str, list[str]]:
+    """The same for credit, from the permutation of labels."""
     if isinstance(labels, str):
-        return Answer(question=question, verdict="Cannot say", sentences=[f"Because: {labels}.", _COMPARABLE, *described])
-    tested = (
-        f"Steps that triggered replay and were rewarded sent back {10**labels.estimate:.2g} times the credit of comparable "
-        f"ones that were not, p = {_p(labels.p)} (two-sided; labels permuted among triggers of the same seed, part of "
-        "training and position). This is about these runs; it says nothing about other seeds."
-    )
+        return "", [f"Whether {what} send back more credit cannot be said: {labels}.", _COMPARABLE]
+    found = [
+        f"Replay triggered at {what} sent back {10**labels.estimate:.2g} times the credit of comparable other replay, "
+        f"p = {_p(labels.p)} (two-sided; labels permuted among triggers of the same seed, part of training and position). "
+        "This is about these runs; it says nothing about other seeds."
+    ]
     if labels.p > _LEVEL:
-        verdict = "No sign of it"
-    else:
-        verdict = "More credit, in these runs" if labels.estimate > 0 else "Less credit, in these runs"
-    return Answer(question=question, verdict=verdict, sentences=[tested, *described])
+        return "No sign of it", found
+    return ("More credit, in these runs" if labels.estimate > 0 else "Less credit, in these runs"), found
 
 
 def _finds_the_causal_step(summaries: Sequence[RunSummary], across: Sequence[Across]) -> Answer:
@@ -59,9 +74,10 @@ def _finds_the_causal_step(summaries: Sequence[RunSummary], across: Sequence[Acr
         reasons = {summary.missing.get("causal_fraction", "nothing was measured") for summary in summaries}
         return Answer(question=question, verdict="Cannot say", sentences=[f"Because: {'; '.join(sorted(reasons))}."])
     matched = share.interval.estimate - above.interval.estimate
+    cause = "showed what was wanted" if summaries[0].task else "earned the next reward"
     told = (
-        f"{share.interval.estimate:.1%} of replays hold the step that earned the next reward; of sources drawn with the "
-        f"same lags {matched:.1%} would."
+        f"{share.interval.estimate:.1%} of replays hold the step that {cause}; of sources drawn with the same lags "
+        f"{matched:.1%} would."
     )
     if above.test is None:
         return _of_one_seed(question, told, summaries)
@@ -69,7 +85,7 @@ def _finds_the_causal_step(summaries: Sequence[RunSummary], across: Sequence[Acr
     if above.test.n < _LEAST_SEEDS:
         few = f"{above.test.n} seeds cannot reach {_LEVEL}; {_LEAST_SEEDS} can."
         return Answer(question=question, verdict="Cannot say yet", sentences=[told, tested, few])
-    verdict = "No more than chance"
+    verdict = "No more than its lags would"
     if above.test.p <= _LEVEL:
         verdict = "More often than chance" if above.interval.estimate > 0 else "Less often than chance"
     return Answer(question=question, verdict=verdict, sentences=[told, tested])
@@ -89,8 +105,8 @@ def _of_one_seed(question: str, told: str, summaries: Sequence[RunSummary]) -> A
 
 def replay_tables_shown(summaries: Sequence[RunSummary], across: Sequence[Across]) -> list[NumberTable]:
     """The numbers of each seed, and what the seeds say together."""
-    seeds = [f"seed {summary.run.seed}" for summary in summaries]
     task = summaries[0].task
+    seeds = [f"seed {summary.run.seed}" for summary in summaries]
     rows = [[full_label(item.name, task=task), *(number(s.values().get(item.name)) for s in summaries)] for item in across]
     tables = [NumberTable(title="Each seed", columns=["measure", *seeds], rows=rows, note="A dash: nothing to measure.")]
     if len(summaries) < 2:
@@ -118,6 +134,22 @@ def replay_tables_shown(summaries: Sequence[RunSummary], across: Sequence[Across
         )
     )
     return tables
+
+
+def comparison_table(differences: Sequence[Difference], *, task: bool) -> NumberTable:
+    """Each number that both of two sets of runs have."""
+    rows = []
+    for item in differences:
+        test = item.test
+        limits = "-" if test is None or test.low is None else f"{number(test.low)} .. {number(test.high)}"
+        figures = (number(item.here), number(item.there), limits, number(test.p if test else None), number(item.q))
+        rows.append([full_label(item.name, task=task), *figures])
+    return NumberTable(
+        title="These runs beside those",
+        columns=["measure", "these", "those", "95 % of difference", "p", "q"],
+        rows=rows,
+        note="Means over seeds; p: seeds permuted between the two sets; q: p adjusted for all tests of this table.",
+    )
 
 
 def missing_measures(summaries: Sequence[RunSummary]) -> list[Missing]:

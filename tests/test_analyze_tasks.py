@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,9 @@ def test_adding_says_that_its_causal_steps_are_not_recorded(tmp_path: Path) -> N
 # The command
 
 
-def test_two_sets_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_sets_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], read_page: Callable[[Path], Any]
+) -> None:
     here = [str(make_task(tmp_path / f"a{seed}", seed=seed)) for seed in range(3)]
     there = [str(make_task(tmp_path / f"b{seed}", seed=seed, knows=0.0)) for seed in range(3)]
     out = tmp_path / "out"
@@ -120,6 +123,10 @@ def test_two_sets_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for name in ("recall_map", "causal_fraction", "order", "comparison"):
         assert (out / f"{name}.svg").stat().st_size
     assert not (out / "place_map.svg").exists()
+    page = read_page(out / "report.html").text
+    assert "Does replay follow the learning signal?" in page
+    assert "These runs beside those" in page
+    assert "Two sets of runs" in page
 
 
 def test_a_damaged_run_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,8 +72,8 @@ def agent_step(at: int, episode: int, position: int, reward: float = 0.0) -> tup
 
 def event(kind: str, at: int, episode: int, source: int, *, weight: float = 0.5, credit: float | None = 1.0) -> Any:
     where = {"step": at, "stream": 0, "episode": episode, "source_step": source, "lag": at - source}
-    length = 2 if kind == "replay" else None
-    return row("events", kind=kind, **where, weight=weight, credit=credit, reward=0.0, td_error=0.0, replayed_steps=length)
+    replayed = {"replayed_steps": 2, "update_step": at // 5 * 5 + 4} if kind == "replay" else {}
+    return row("events", kind=kind, **where, weight=weight, credit=credit, reward=0.0, td_error=0.0, **replayed)
 
 
 def evaluation(env_steps: int, success: float | None, mean: float, split: str = "evaluation") -> tuple[Any, ...]:

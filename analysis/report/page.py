@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from sabsim.errors import StorageError
 
 from .. import style
@@ -15,6 +17,8 @@ from .parts import Missing, NumberTable, Panel, Story
 from .pictures import embedded_figure
 
 _HERE = Path(__file__).parent
+_WIDE = 2.0
+"""Width over height of figures that are not set side by side."""
 
 
 def write_report(
@@ -78,7 +82,14 @@ def _shown(panel: Panel) -> dict[str, Any]:
         "alt": panel.alt,
         "caption": panel.caption,
         "caveat": panel.caveat,
+        "wide": not isinstance(panel.figure, Path) and _is_wide(panel.figure),
     }
+
+
+def _is_wide(figure: Figure) -> bool:
+    """Whether it needs the page's whole width to be read."""
+    width, height = figure.get_size_inches()
+    return bool(width >= _WIDE * height)
 
 
 def _text(name: str) -> str:

@@ -40,22 +40,21 @@ def recorded_moments(run: Run, *, notes: Sequence[str] = ()) -> Moments:
         here,
     )
     events = run.rows(
-        "SELECT kind, step - ?, source_step - ?, weight, credit, replayed_steps FROM events "
+        "SELECT kind, step - ?, source_step - ?, weight, credit, replayed_steps, update_step - ? FROM events "
         "WHERE stream = ? AND episode = ? AND source_step >= ? ORDER BY id",
-        (first_step, first_step, *here, first_step),
+        (first_step, first_step, first_step, *here, first_step),
     )
     start = _stretch([row[0] for row in table if row[2]], [e[1] for e in events if e[0] == "replay"], len(table))
     table = table[start : start + MOST_STEPS]
     first, last = table[0][0], table[-1][0]
     window = _window(run)
     arcs, readings = [], []
-    for kind, step, source, weight, credit, length in events:
+    for kind, step, source, weight, credit, length, end in events:
         if not first <= source < step <= last:
             continue
         if kind == "reminding":
             readings.append(Reading(step=step, source=source, weight=weight))
             continue
-        begin = (step + first_step) // window * window - first_step
         arcs.append(
             Arc(
                 step=step,
@@ -63,8 +62,8 @@ def recorded_moments(run: Run, *, notes: Sequence[str] = ()) -> Moments:
                 weight=weight,
                 credit=credit,
                 length=length,
-                begin=begin,
-                end=begin + window - 1,
+                begin=end - window + 1,
+                end=end,
             )
         )
     arcs, left_out = strongest(arcs)

@@ -88,12 +88,16 @@ def main(arguments: Sequence[str]) -> int:
     written += write_comparison(differences, out, task=task)
     if options.parquet:
         written += as_parquet([path for path in written if path.suffix == ".csv"])
-    figures = draw_figures(summaries)
-    written += _save(figures, out) + _save_comparison(summaries, others, out)
+    figures = draw_figures(summaries, others)
+    written += _save(figures, out)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("playing an episode for the report", total=None)
         page = out / "report.html"
-        written.append(write_analysis(page, summaries, across, labels, figures, after_step=lambda _: progress.advance(bar)))
+        written.append(
+            write_analysis(
+                page, summaries, across, labels, figures, differences, after_step=lambda _: progress.advance(bar)
+            )
+        )
     console.print(f"{len(written)} files in {out}: {', '.join(path.name for path in written)}", soft_wrap=True)
     return int(len(summaries) + len(others) < len(options.runs) + len(options.compare))
 
@@ -139,12 +143,13 @@ def _beside(
     console: Console, summaries: Sequence[RunSummary], others: Sequence[RunSummary], differences: Sequence[Difference]
 ) -> dict[str, Any]:
     """Two sets of runs side by side, on the terminal and for `stats.json`."""
+    from sabsim.analysis.compare import names_of
     from sabsim.analysis.replay_labels import label
 
     if not others:
         return {}
     names = [
-        f"{_names(runs)} ({runs[0].run.what}, {runs[0].run.credit}, {len(runs)} seeds)" for runs in (summaries, others)
+        f"{names_of(runs)} ({runs[0].run.what}, {runs[0].run.credit}, {len(runs)} seeds)" for runs in (summaries, others)
     ]
     table = _table(f"{names[0]} beside {names[1]}; p: seeds permuted between the sets")
     for title in ("these", "those", "95 % of difference", "p", "q"):
@@ -243,34 +248,13 @@ def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | st
 def _save(figures: Mapping[FigureEntry, Figure], out: Path) -> list[Path]:
     """The figures as files; one of an earlier analysis that has nothing to show now is removed."""
     from sabsim.analysis import save
-    from sabsim.analysis.panels import FIGURES
+    from sabsim.analysis.panels import COMPARISON, FIGURES
 
     written = []
-    for entry in FIGURES:
+    for entry in (*FIGURES, COMPARISON):
         if entry in figures:
             written += save(figures[entry], out / entry.name)
         else:
-            _remove(out / entry.name)
+            for kind in ("png", "svg"):
+                (out / f"{entry.name}.{kind}").unlink(missing_ok=True)
     return written
-
-
-def _save_comparison(summaries: Sequence[RunSummary], others: Sequence[RunSummary], out: Path) -> list[Path]:
-    """The figure of two sets of runs, if there are two; that of an earlier analysis is removed."""
-    from sabsim.analysis import save
-    from sabsim.analysis.replay_maps import comparison_figure
-
-    if not others:
-        _remove(out / "comparison")
-        return []
-    title = f"Two sets of runs\nthese: {_names(summaries)}; those: {_names(others)}"
-    return save(comparison_figure(summaries, others, title=title), out / "comparison")
-
-
-def _names(summaries: Sequence[RunSummary]) -> str:
-    names = [summary.run.name for summary in summaries]
-    return ", ".join(names) if len(names) < _SIDE_BY_SIDE else f"{names[0]} .. {names[-1]}"
-
-
-def _remove(path: Path) -> None:
-    for kind in ("png", "svg"):
-        path.with_name(f"{path.name}.{kind}").unlink(missing_ok=True)

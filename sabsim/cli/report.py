@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from sabsim.agents import Watched
+    from sabsim.analysis.compare import Difference
     from sabsim.analysis.folders import Run
     from sabsim.analysis.panels import FigureEntry
     from sabsim.analysis.replay_summary import Across, RunSummary
@@ -31,6 +32,7 @@ def write_analysis(
     across: Sequence[Across],
     labels: Outcome | str,
     figures: Mapping[FigureEntry, Figure],
+    differences: Sequence[Difference] = (),
     *,
     after_step: Callable[[int], None] | None = None,
 ) -> Path:
@@ -39,12 +41,13 @@ def write_analysis(
     Raises:
         SabsimError: a run folder cannot be read, or the disk refuses
     """
-    from sabsim.analysis.replay_answers import missing_measures, replay_answers, replay_tables_shown
+    from sabsim.analysis.replay_answers import comparison_table, missing_measures, replay_answers, replay_tables_shown
     from sabsim.analysis.report import Panel, tell, write_report
 
+    task = summaries[0].task
     panels = [
         Panel(
-            title=entry.title_of(task=summaries[0].task),
+            title=entry.title_of(task=task),
             figure=figure,
             alt=entry.alt,
             caption=entry.caption,
@@ -57,7 +60,10 @@ def write_analysis(
         path,
         story=tell(runs, replay_answers(summaries, across, labels)),
         panels=panels,
-        tables=replay_tables_shown(summaries, across),
+        tables=[
+            *replay_tables_shown(summaries, across),
+            *([comparison_table(differences, task=task)] if differences else []),
+        ],
         missing=missing_measures(summaries),
         episode=episode_of(runs[0], after_step=after_step),
     )
