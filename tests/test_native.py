@@ -107,6 +107,27 @@ def everything(learner: StreamingLearner) -> dict[str, Tensor]:
 
 
 @compiled
+@pytest.mark.parametrize("case", CASES[:3], ids=str)
+def test_blocks_without_a_signal(case: Case) -> None:
+    """Their walk back is left out: no gradient, no replay, no credit left over from the block before; later ones are whole."""
+    ours, theirs = case.learner("native"), case.learner("torch")
+    block = ours.credit.block
+    for t in range(30 * block):
+        silent = t // block % 5 < 3
+        for learner in (ours, theirs):
+            learner.reset(torch.tensor([t % 41 == 6, False, t % 53 == 7]))
+            y = learner.step(draw(t, STREAMS, D_IN))
+            signal = torch.zeros_like(y) if silent else y - draw(t + 5000, STREAMS, D_OUT)
+            events = learner.learn(signal)
+            if silent and learner.block_is_full:
+                assert not learner.grad.any()
+                assert events is None or not events.valid.any()
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.flat, theirs.flat, rtol=1e-9, atol=1e-10)
+    assert ours.updates == theirs.updates == 30
+
+
+@compiled
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_hundreds_of_updates_follow_torch(case: Case) -> None:
     """Outputs, parameters, memory and generator of both backends stay equal in float64."""
