@@ -360,7 +360,7 @@ class StreamingLearner:
         due = total > self._typical
         self._typical.lerp_(torch.nan_to_num(total), 1 - TRIGGER_DECAY)
         finite = self._step_of_optimizer(self.flat, self.grad, self._optim, due, self._decaying)
-        self.grad.copy_(torch.where(due | ~finite, 0.0, self.grad))
+        self.grad.masked_fill_(due | ~finite, 0.0)
         return finite
 
     def _block_loss(self) -> Tensor:

@@ -128,6 +128,23 @@ def test_blocks_without_a_signal(case: Case) -> None:
 
 
 @compiled
+def test_blocks_that_trigger_no_update_keep_the_packed_weights() -> None:
+    """Parameters that did not move are not packed again, nor are keys made of them; those that moved are."""
+    learner = Case(credit=replace(RULE, trigger="replay")).learner("native")
+    moved = kept = 0
+    for t in range(40 * learner.credit.block):
+        before, packings, updates = learner.flat.clone(), learner.window._calls.pack(), int(learner.updates)
+        y = learner.step(draw(t, STREAMS, D_IN))
+        loud = t // learner.credit.block % 3 == 0
+        learner.learn((y - draw(t + 5000, STREAMS, D_OUT)) * loud)
+        due = int(learner.updates) > updates
+        assert due is not torch.equal(learner.flat, before)
+        assert learner.window._calls.pack() == packings + due
+        moved, kept = moved + due, kept + (learner.block_is_full and not due)
+    assert moved > 5 and kept > 5
+
+
+@compiled
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_hundreds_of_updates_follow_torch(case: Case) -> None:
     """Outputs, parameters, memory and generator of both backends stay equal in float64."""
