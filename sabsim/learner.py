@@ -390,7 +390,12 @@ class StreamingLearner:
 
     def _draw_noise(self) -> None:
         if self._exploration is not None:
-            self._exploration.draw(self.generator)
+            self._exploration.draw(self.generator, self._exploring_share())
+
+    def _exploring_share(self) -> Tensor | float:
+        """Share of the sequences that begin now which explore."""
+        decay = self.credit.explore_decay
+        return 0.5 / (1 + self._optim["signals"].to(self.dtype) / decay) if decay else 0.5
 
     def segments(self, rows: int) -> Segments:
         """Room to run up to ``rows`` segments of microstates again and walk them back, into this learner's gradient."""

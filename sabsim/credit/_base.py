@@ -71,6 +71,11 @@ class CreditRule(ABC):
         return 0.0
 
     @property
+    def explore_decay(self) -> float:
+        """Learning signals after which half as many sequences explore; 0: always half of them do."""
+        return 0.0
+
+    @property
     def trigger(self) -> Trigger:
         """What makes an update due: the end of every block, or a block that replays much."""
         return "clock"
