@@ -95,13 +95,34 @@ class Buffers:
 
     def add_read(self, read: ReadEvents) -> None:
         """Keep what the step that `add_step` took last has read."""
-        if self._read is None:
-            shape = (self.capacity, self.recorded, read.weight.shape[1])
-            self._read = (read.weight.new_zeros(shape), read.source_step.new_zeros(shape))
-        weight, source = self._read
+        weight, source = self._read_buffers(read)
         weight[self._steps - 1] = read.weight[: self.recorded]
         source[self._steps - 1] = read.source_step[: self.recorded]
         self._read_steps += 1
+
+    def _read_buffers(self, read: ReadEvents) -> tuple[Tensor, Tensor]:
+        if self._read is None:
+            shape = (self.capacity, self.recorded, read.weight.shape[-1])
+            self._read = (read.weight.new_zeros(shape), read.source_step.new_zeros(shape))
+        return self._read
+
+    def add_block(self, steps: TaskStep, score: Score, read: ReadEvents | None, hidden: Tensor | None) -> None:
+        """Keep several steps at once, as `add_step`, `add_read` and `add_hidden` would one by one."""
+        n, r = len(score.loss), self.recorded
+        at = slice(self._steps, self._steps + n)
+        for kept, part in zip(self._scores, (score.loss, score.metric_sum, score.count), strict=True):
+            kept[at].copy_(part)
+        if r:
+            for flags, flag in zip(self._flags, (steps.first, steps.last), strict=True):
+                flags[at].copy_(flag[:, :r])
+        if read is not None:
+            for buffer, part in zip(self._read_buffers(read), (read.weight, read.source_step), strict=True):
+                buffer[at].copy_(part[:, :r])
+            self._read_steps += n
+        if hidden is not None and self._hidden is not None:
+            self._hidden[at].copy_(hidden[:, :r])
+            self._hidden_steps += n
+        self._steps += n
 
     @property
     def keeps_hidden(self) -> bool:
@@ -121,8 +142,9 @@ class Buffers:
                 name: getattr(events, name).new_zeros((self.capacity, self.recorded, events.valid.shape[1]))
                 for name in _REPLAY_FIELDS
             }
-        for name, buffer in self._replays.items():
-            buffer[self._windows] = getattr(events, name)[: self.recorded]
+        if self.recorded:
+            for name, buffer in self._replays.items():
+                buffer[self._windows] = getattr(events, name)[: self.recorded]
         self._replayed.add_(events.valid.sum())
         self._closed.append(self._steps - 1)
         self._windows += 1

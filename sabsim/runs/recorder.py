@@ -115,6 +115,19 @@ class Recorder:
         if events is not None:
             self.buffers.add_replays(events)
 
+    def take_block(
+        self,
+        steps: TaskStep,
+        score: Score,
+        read: ReadEvents | None,
+        events: ReplayEvents | None,
+        hidden: torch.Tensor | None = None,
+    ) -> None:
+        """Keep the steps of a whole block, as `take` one by one; `events` are of the update at its end."""
+        self.buffers.add_block(steps, score, read, hidden)
+        if events is not None:
+            self.buffers.add_replays(events)
+
     def flush(self) -> None:
         """Write the rows of the steps taken since the last flush.
 
