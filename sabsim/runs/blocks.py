@@ -19,7 +19,7 @@ from sabsim.replay import ReplayEvents
 from sabsim.tasks import Score, TaskStep, TaskStream
 
 Played = tuple[Score, ReplayEvents | None]
-"""Of a block: its scores, `(block, streams)` each, and the replays of the update at its end; the next block overwrites them."""
+"""Of a block: its scores, `(block, streams)` each, and the replays of the update at its end. The next overwrites them."""
 
 _log = logging.getLogger("sabsim")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sabsim.errors import NonFiniteError
+from sabsim.errors import NonFiniteError, TimeUpError
 from sabsim.runs.best import Best
 from sabsim.runs.blocks import Blocks, begin_within, blocks_of, part_of
 from sabsim.runs.build import Parts
@@ -47,11 +47,20 @@ class Loop:
         database: where rows go
         recorder: what makes rows of steps
         display: what is shown meanwhile
+        until: moment, as `time.time()` tells it, from which on the run stops after a block; None: never
     """
 
     def __init__(
-        self, *, parts: Parts, folder: RunFolder, database: RunDatabase, recorder: Recorder, display: Display
+        self,
+        *,
+        parts: Parts,
+        folder: RunFolder,
+        database: RunDatabase,
+        recorder: Recorder,
+        display: Display,
+        until: float | None = None,
     ) -> None:
+        self._until = until
         self._config, self._learner, self._stream = parts.config, parts.learner, parts.stream
         self._folder, self._database, self._recorder, self._display = folder, database, recorder, display
         self._blocks = blocks_of(self._learner, self._stream)
@@ -112,6 +121,7 @@ class Loop:
         """Train, then evaluate; returns what `summary.json` holds.
 
         Raises:
+            TimeUpError: the time was up first; a checkpoint was saved
             NonFiniteError: the learner met NaN or infinity; tables and checkpoint end before it
             StorageError: the disk refuses; what was committed stays
             Interrupted: asked to stop; a checkpoint was saved
@@ -126,6 +136,10 @@ class Loop:
                     self.save()
                     done = f"{self.sequences} {self._config.task.unit}"
                     raise Interrupted(f"stopped at {done}; '{self._folder.path}' goes on with --resume", interrupts.signum)
+                if self._until is not None and time.time() >= self._until and not self.finished:
+                    self.save()
+                    done = f"{self.sequences} {self._config.task.unit}"
+                    raise TimeUpError(f"time is up at {done}; '{self._folder.path}' goes on with --resume")
             self.save()
             return self._finish()
 

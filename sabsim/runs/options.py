@@ -138,5 +138,7 @@ class RunOptions:
     """Number format: float32 or float64."""
     backend: _Text = "auto"
     """What computes: torch, native (compiled C, several times faster, for the default pieces on the CPU), or auto."""
+    tf32: bool = False
+    """On a CUDA device let matrix products round float32 to 10 bits of mantissa: faster for large n."""
     threads: Annotated[int, arg(metavar="N")] = 1
     """CPU threads; at these sizes more are slower."""
