@@ -136,6 +136,7 @@ class StreamingLearner:
                     k_trunc=credit.k_trunc,
                     negligible=credit.negligible,
                     threshold=credit.replay_threshold,
+                    share=credit.replay_share,
                 )
         self._encoding: Encoding | None = None
         if encoder is not None and module is not None:
