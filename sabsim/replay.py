@@ -113,8 +113,8 @@ class Replay:
     ``threshold``: a chosen credit is dropped unless it is at least this multiple of the usual one, the root of a running
     mean, over updates, of the mean over streams of the greatest squared norm; 0 drops nothing.
 
-    ``share``: of the ``budget`` of all streams together at most this part is replayed, the greatest credits. Where signals are
-    rare few streams have any at a time, and a captured graph replays as many segments as it has room for, credit or not.
+    ``share``: of the ``budget`` of all streams together at most this part is replayed, the greatest credits. Where signals
+    are rare few streams have any at a time, and a captured graph replays as many segments as it has room for.
 
     ``encoding``: where segments have their inputs from, and their credit goes to, if there is an encoder before the cell.
     """

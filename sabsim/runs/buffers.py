@@ -24,7 +24,7 @@ _REPLAY_FIELDS = ("step", "source_step", "lag", "weight", "credit", "loss", "rep
 class Block:
     """A block of n steps of B streams on the host, of which the first R are recorded.
 
-    `sums`: of loss, metric and count over all of them; `fault`: the first step and stream whose loss is not finite, or None.
+    `sums`: of loss, metric and count over all of them; `fault`: first step and stream whose loss is not finite, or None.
     `loss`, `metric`, `count` `(n, R)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or
     None where no reading was kept; `hidden` `(n, R, hidden)`, or None where no state was kept; `replays`: each field of
     `ReplayEvents` `(w, R, replays)` for w windows, or None where none closed; `closed`: step of the block with which each
