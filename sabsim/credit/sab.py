@@ -30,6 +30,8 @@ class SAB(CreditRule):
         negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
         replay_threshold: credits whose norm is below this multiple of the usual greatest one (a running root mean square
             over updates) are not replayed: updates with little to tell the past then replay nothing; 0 is off.
+        replay_share: of streams * ``replays`` segments an update replays at most this part, those of greatest credit of all
+            streams: for many streams with rare signals, where a replay costs the same with and without credit.
         trigger: ``clock`` updates after every block; ``replay`` only after a block whose replayed credit exceeds its
             running mean, the gradients of the blocks between being accumulated.
 
@@ -47,6 +49,7 @@ class SAB(CreditRule):
     explore_decay: float = 0.0
     negligible: float = 0.02
     replay_threshold: float = 0.0
+    replay_share: float = 1.0
     trigger: Trigger = "clock"
 
     def __post_init__(self) -> None:
@@ -64,6 +67,8 @@ class SAB(CreditRule):
             raise ConfigError(f"negligible = {self.negligible}: must be between 0 and 1")
         if self.replay_threshold < 0:
             raise ConfigError(f"replay_threshold = {self.replay_threshold}: must be 0 (off) or more")
+        if not 0 < self.replay_share <= 1:
+            raise ConfigError(f"replay_share = {self.replay_share}: must be above 0 and at most 1")
         if self.trigger not in ("clock", "replay"):
             raise ConfigError(f"trigger = {self.trigger!r}: must be clock or replay")
 
