@@ -46,7 +46,7 @@ class SAB(CreditRule):
     replays: int = 2
     update_every: int | None = None
     explore: float = 10.0
-    explore_decay: float = 0.0
+    explore_decay: float = 2_000.0
     negligible: float = 0.02
     replay_threshold: float = 0.0
     replay_share: float = 1.0
