@@ -109,7 +109,7 @@ def everything(learner: StreamingLearner) -> dict[str, Tensor]:
 @compiled
 @pytest.mark.parametrize("case", CASES[:3], ids=str)
 def test_blocks_without_a_signal(case: Case) -> None:
-    """Their walk back is left out: no gradient, no replay, no credit left over from the block before; later ones are whole."""
+    """Their walk back is left out: no gradient, no replay, no credit of the block before; later ones are whole."""
     ours, theirs = case.learner("native"), case.learner("torch")
     block = ours.credit.block
     for t in range(30 * block):
@@ -251,7 +251,7 @@ def test_noise_is_that_of_torch(isa: str, dtype: torch.dtype, monkeypatch: pytes
     for _ in range(40):
         for one, generator in zip(explorations, generators, strict=True):
             assert one is not None
-            one.draw(generator)
+            one.draw(generator, 0.5)
         ours, theirs = (one.arrays for one in explorations if one is not None)
         tolerance = 1e-6 if dtype is torch.float32 else 1e-13
         torch.testing.assert_close(ours["noise"], theirs["noise"], rtol=tolerance, atol=tolerance)
