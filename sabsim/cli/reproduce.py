@@ -41,9 +41,8 @@ class ReproduceOptions:
     """Where the runs are kept. Given again after a kill, it goes on."""
     results: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ in --out)")] = None
     """Where the tables go, as JSON, CSV and Markdown. Rows that are there stay, until the same row is run again."""
-    render: Annotated[str | None, arg(metavar="PAGE", help_behavior_hint="(default: run)")] = None
-    """Run nothing: write the tables in --results (default: results/tables) into this Markdown page, each between the lines
-    <!-- TABLE --> and <!-- end -->; with TABLE that one alone."""
+    render: Annotated[str | None, arg(metavar="PAGE", help_behavior_hint="")] = None
+    """Run nothing: write the tables of --results (results/tables) into this page, between <!-- TABLE --> and <!-- end -->."""
     quiet: bool = False
     """Show nothing but errors and the tables."""
 
@@ -156,22 +155,24 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, ar
 
 def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
     from sabsim.reproduce import TABLES
-    from sabsim.reproduce.rendering import TITLES, cells
+    from sabsim.reproduce.rendering import ANY_SETTING, ANY_SETTING_MEANS, TITLES, cells
     from sabsim.reproduce.verdict import in_a_word
 
     title = f"{name}: {TABLES[name].what}" + (" (quick: scaled down)" if quick else "")
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    # A terminal of 80 columns has no room for more; the files have all of them.
+    # A terminal of 80 columns has no room for more columns and gaps; the files have all of them.
+    table = Table(box=box.SIMPLE, padding=0, pad_edge=False, show_edge=False)
     shown = [place for place, column in enumerate(TITLES) if column not in ("seeds", "solved", "macrostate, kB")]
     for place in shown:
         table.add_column(TITLES[place], justify="left" if TITLES[place] in ("row", "verdict") else "right", no_wrap=True)
     for item in rows:
-        line = cells(name, item)
+        line = [cell.replace(" .. ", "..") for cell in cells(name, item)]
         line[-1] = in_a_word(line[-1])
         table.add_row(*(line[place] for place in shown))
     console = Console(highlight=False)
     console.print(title, soft_wrap=True, markup=False)
     console.print(table)
+    if any(ANY_SETTING in cell for item in rows for cell in cells(name, item)):
+        console.print(f"{ANY_SETTING} {ANY_SETTING_MEANS}", markup=False)
     for item in rows:
         for seed, why in item.failures.items():
             console.print(f"{item.row}, seed {seed}: {why}", soft_wrap=True, markup=False)

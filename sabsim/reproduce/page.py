@@ -13,7 +13,7 @@ from pathlib import Path
 from sabsim.errors import ConfigError
 
 from .paper import PAPER, SOURCES
-from .rendering import ANY_SETTING, body
+from .rendering import ANY_SETTING, ANY_SETTING_MEANS, body
 from .store import stored_rows
 from .tables import TABLES
 from .verdict import RULE
@@ -64,5 +64,5 @@ def _published() -> str:
         for row, figure in rows.items():
             mark = "" if figure.same_setting else f"\\{ANY_SETTING}"
             lines.append(f"| {table} | {task} | {measure} | {row} | {figure}{mark} | {figure.source} |")
-    lines += ["", f"\\{ANY_SETTING} the paper's best figure, or of a setting that is not known. Sources:", ""]
+    lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}. Sources:", ""]
     return "\n".join([*lines, *(f"- {name}: {words}." for name, words in SOURCES.items())])

@@ -16,6 +16,7 @@ TITLES = ("row", "paper", "ours", "95 % interval", "seeds", "solved", "sequences
 
 ANY_SETTING = "*"
 """Marks a figure of the paper that is not known to be of this very row."""
+ANY_SETTING_MEANS = "the paper's best figure, or of a setting that is not known"
 
 
 def cells(table: str, item: Figures) -> list[str]:
@@ -49,7 +50,7 @@ def body(name: str, rows: Sequence[Figures]) -> str:
     lines += [f"| {' | '.join(_escaped(cell) for cell in cells(name, item))} |" for item in rows]
     figures = [published(name, item.row) for item in rows]
     if any(figure is not None and not figure.same_setting for figure in figures):
-        lines += ["", f"\\{ANY_SETTING} the paper's best figure, or of a setting that is not known."]
+        lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}."]
     if TABLES[name].note:
         lines += ["", TABLES[name].note]
     told = [f"- {item.row}, seed {seed}: {_escaped(why)}" for item in rows for seed, why in item.failures.items()]
