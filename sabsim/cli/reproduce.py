@@ -42,7 +42,7 @@ class ReproduceOptions:
     results: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ in --out)")] = None
     """Where the tables go, as JSON, CSV and Markdown. Rows that are there stay, until the same row is run again."""
     render: Annotated[str | None, arg(metavar="PAGE", help_behavior_hint="")] = None
-    """Run nothing: write the tables of --results (results/tables) into this page, between <!-- TABLE --> and <!-- end -->."""
+    """Run nothing: write the tables of --results (results/tables) into this page, between its markers <!-- TABLE -->."""
     quiet: bool = False
     """Show nothing but errors and the tables."""
 
