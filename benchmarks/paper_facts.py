@@ -332,7 +332,7 @@ def main() -> None:
     parser.add_argument("--preset-sequences", type=int, default=1_000, help="sequences of the preset released")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    began, console, facts = time.perf_counter(), Console(highlight=False), []
+    began, maker, console, facts = time.perf_counter(), made_by(), Console(highlight=False), []
     for measure in (cancellation, survival, lambda: divergence(options), grid, recursion):
         fact = measure()
         table = Table(title=fact.title, title_justify="left", caption=fact.how, caption_justify="left")
@@ -343,7 +343,7 @@ def main() -> None:
         console.print(table)
         facts.append(fact)
     command = shlex.join(["python", "benchmarks/paper_facts.py", *sys.argv[1:]])
-    about = {"command": command, "seconds": time.perf_counter() - began, "made_by": made_by()}
+    about = {"command": command, "seconds": time.perf_counter() - began, "made_by": maker}
     options.out.mkdir(parents=True, exist_ok=True)
     stored = about | {"facts": [{"title": fact.title, "how": fact.how, "rows": fact.rows} for fact in facts]}
     (options.out / "facts.json").write_text(json.dumps(stored, indent=1) + "\n")
