@@ -160,7 +160,7 @@ def test_a_row_that_cannot_be_compared_says_why() -> None:
     (one,) = rows("SAB (5, 5)", seeds=1)
     (failed,) = figures_of("table1", {}, {"table1/SAB (5, 5)/seed 0": "not finite"})
     figure = Published(value=0.996, digits=3, source="Ke")
-    assert verdict("table1", row, None) == "no figure in the paper"
+    assert verdict("table1", row, None) == "no figure at hand"
     assert verdict("table1", one, figure) == "one seed: not judged"
     assert verdict("table1", failed, figure) == "failed"
 
