@@ -114,15 +114,24 @@ def test_the_literal_port_is_the_preset_of_the_oracle(facts: ModuleType) -> None
     assert nn.functional.one_hot(symbols, 10).equal(x.long())
 
 
-def test_the_script_writes_its_page(facts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_keeps_what_it_does_not_measure(
+    facts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*names: str, T: int) -> None:
+        monkeypatch.setattr(sys, "argv", ["paper_facts.py", "--out", str(tmp_path), "--only", *names, "--T", str(T)])
+        facts.main()
+
     row = {"what": "x", "value": 0.123456, "none": None}
-    for name in ("cancellation", "survival", "grid", "recursion"):
-        monkeypatch.setattr(facts, name, lambda: facts.Fact("A title", "How.", [row]))
-    monkeypatch.setattr(facts, "divergence", lambda options: facts.Fact("Training", f"T = {options.T}.", [row]))
-    monkeypatch.setattr(sys, "argv", ["paper_facts.py", "--out", str(tmp_path), "--T", "20"])
-    facts.main()
+    made = {name: (lambda options: facts.Fact("A title", f"T = {options.T}.", [row])) for name in facts.FACTS}
+    monkeypatch.setattr(facts, "FACTS", made)
+    measure("overflow", "grid", T=20)
+    measure("survival", "grid", T=30)
     page = (tmp_path / "README.md").read_text()
-    assert "## 3. Training\n\nT = 20.\n\n| what | value | none |\n| --- | --- | --- |\n| x | 0.123 |  |\n" in page
+    assert "## 2. A title\n\nT = 20.\n\n| what | value | none |\n| --- | --- | --- |\n| x | 0.123 |  |\n\n`python" in page
     stored = json.loads((tmp_path / "facts.json").read_text())
-    assert [fact["title"] for fact in stored["facts"]] == ["A title", "A title", "Training", "A title", "A title"]
-    assert stored["made_by"]["cpu"]
+    assert [(name, fact["how"]) for name, fact in stored.items()] == [
+        ("survival", "T = 30."),
+        ("overflow", "T = 20."),
+        ("grid", "T = 30."),
+    ]
+    assert stored["overflow"]["command"].endswith("--only overflow grid --T 20")

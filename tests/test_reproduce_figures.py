@@ -228,7 +228,7 @@ def test_finished_runs_of_other_calls_are_found(tmp_path: Path) -> None:
     def leave(seed: str, *, finished: bool, **options: Any) -> None:
         folder = RunFolder(tmp_path / "table1" / row.folder / seed)
         folder.path.mkdir(parents=True)
-        wanted = tables.config(table, row, int(seed), quick=False)
+        wanted = tables.config(table, row, int(seed), quick=False).resolved()  # as a run stores it
         learner = replace(wanted.learner, **options)
         folder.write_config(replace(wanted, learner=learner, run=replace(wanted.run, budget=77)))
         if finished:
