@@ -110,6 +110,8 @@ def test_figures_are_means_over_seeds_with_failures_told() -> None:
     text = as_markdown("table1", found, quick=True)
     assert "quick: scaled down, says nothing about the paper" in text
     assert "| SAB (5, 5) | 0.996 | 0.9800 |" in text
+    assert "equal" not in text
+    assert "| equal (stops at 0.99) |" in as_markdown("table1", found, quick=False)
     assert "- SAB (5, 5), paper, seed 0: loss is not finite at step 40" in text
 
 
@@ -230,7 +232,7 @@ def test_finished_runs_of_other_calls_are_found(tmp_path: Path) -> None:
         folder.path.mkdir(parents=True)
         wanted = tables.config(table, row, int(seed), quick=False).resolved()  # as a run stores it
         learner = replace(wanted.learner, **options)
-        folder.write_config(replace(wanted, learner=learner, run=replace(wanted.run, budget=77)))
+        folder.write_config(replace(wanted, learner=learner, run=replace(wanted.run, budget=77, backend="native")))
         if finished:
             write_json(folder.summary, summary(0.99, 77, stopped=True))
 

@@ -165,13 +165,13 @@ def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
     for place in shown:
         table.add_column(TITLES[place], justify="left" if TITLES[place] in ("row", "verdict") else "right", no_wrap=True)
     for item in rows:
-        line = cells(name, item)
+        line = cells(name, item, quick=quick)
         line[-1] = in_a_word(line[-1])
         table.add_row(*(line[place] for place in shown))
     console = Console(highlight=False)
     console.print(title, soft_wrap=True, markup=False)
     console.print(table)
-    if any(ANY_SETTING in cell for item in rows for cell in cells(name, item)):
+    if any(ANY_SETTING in cell for item in rows for cell in cells(name, item, quick=quick)):
         console.print(f"{ANY_SETTING} {ANY_SETTING_MEANS}", markup=False)
     for item in rows:
         for seed, why in item.failures.items():
