@@ -23,7 +23,7 @@ from sabsim.reproduce import (
     merge,
     stored_rows,
     tables,
-    with_machine,
+    with_origin,
     write_table,
 )
 from sabsim.reproduce.paper import SOURCES
@@ -43,6 +43,7 @@ def summary(accuracy: float, sequences: int, *, stopped: bool, git: str = "a" * 
         "torch": "2.13.0",
         "device": "cpu",
         "machine": "a processor",
+        "config": {"learner": {"hidden": 128}},
         "date": f"2026-11-{day:02d}T00:00:00+00:00",
     }
 
@@ -245,13 +246,17 @@ def test_finished_runs_of_other_calls_are_found(tmp_path: Path) -> None:
     assert finished_runs("table1", tmp_path, quick=True) == {}
     (item,) = figures_of("table1", found, {})
     assert (item.sequences, item.command) == (77, None)
-    assert item.made_by[0].machine == RunFolder(tmp_path / "table1" / row.folder / "0").description()["made_by"]["cpu"]
+    described = RunFolder(tmp_path / "table1" / row.folder / "0").description()
+    assert item.made_by[0].machine == described.pop("made_by")["cpu"]
+    assert item.config == described
+    assert item.config["learner"]["hidden"] == 128
 
 
 def test_the_machine_is_the_processor_and_the_gpu_that_was_used(tmp_path: Path) -> None:
-    write_json(tmp_path / "config.json", {"made_by": {"cpu": "a processor", "gpu": "a card"}})
-    assert with_machine({"device": "cpu"}, tmp_path)["machine"] == "a processor"
-    assert with_machine({"device": "cuda"}, tmp_path)["machine"] == "a processor + a card"
+    write_json(tmp_path / "config.json", {"made_by": {"cpu": "a processor", "gpu": "a card"}, "task": "copying"})
+    found = with_origin({"device": "cpu"}, tmp_path)
+    assert found == {"device": "cpu", "machine": "a processor", "config": {"task": "copying"}}
+    assert with_origin({"device": "cuda"}, tmp_path)["machine"] == "a processor + a card"
 
 
 def test_the_page_of_results_is_up_to_date(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def _draw_figure3(options: ReproduceOptions, out: Path, folder: Path, arguments:
 
 def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> bool:
     """One table; whether something failed."""
-    from sabsim.reproduce import figures_of, finished_runs, merge, plan, stored_rows, with_machine, write_table
+    from sabsim.reproduce import figures_of, finished_runs, merge, plan, stored_rows, with_origin, write_table
     from sabsim.runs.sweep import SweepDisplay, Swept, sweep
     from sabsim.runs.train import train
 
@@ -143,7 +143,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, ar
         found.failures |= swept.failures
         if leading and swept.summaries:
             needed = max(summary["sequences"] for summary in swept.summaries.values())
-    summaries = {run: with_machine(summary, folders[run]) for run, summary in found.summaries.items()}
+    summaries = {run: with_origin(summary, folders[run]) for run, summary in found.summaries.items()}
     new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
     left = figures_of(name, finished_runs(name, out, quick=options.quick), {})
     rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
