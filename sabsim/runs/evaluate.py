@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sabsim.errors import ConfigError, NonFiniteError
+from sabsim.attentive import AttentiveLearner
 from sabsim.learner import StreamingLearner
 from sabsim.tasks import Part, Task
 
@@ -38,7 +39,7 @@ class HeldOut:
 
 
 def held_out(
-    learner: StreamingLearner,
+    learner: StreamingLearner | AttentiveLearner,
     task: Task,
     *,
     sequences: int | None,
@@ -68,10 +69,11 @@ def held_out(
     streams = ceil(sequences / rounds)
     player = learner.evaluator(streams=streams, seed=seed, learned=learned)
     # Out of phase, so that sequences begin at every place of the learner's block: memory is offered at its end.
-    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=True)
+    stagger = not learner.credit.attends
+    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=stagger)
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
-    for done in range(rounds + (not endless)):
+    for done in range(rounds + (stagger and not endless)):
         for _ in range(task.period):
             step = stream.next()
             if stream.begins:
@@ -83,7 +85,7 @@ def held_out(
                 total.scatter_add_(0, row, value.double().unsqueeze(0) * counts)
             ended += step.last
         if after_sequence is not None:
-            after_sequence(min(sequences, (done + endless) * streams))
+            after_sequence(min(sequences, (done + (endless or not stagger)) * streams))
     player.check()
     loss, metric, count = sums.flatten(1).cpu()
     if not torch.isfinite(loss).all():
