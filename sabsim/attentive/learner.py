@@ -1,12 +1,12 @@
 """A recurrent network with self-attention behind the calls of a streaming learner: ``step``, ``learn``, ``reset``.
 
-Kerg et al. 2020 (arXiv 2006.09471), with the score of their released code; h_i are the states of the sequence that memory holds:
+Kerg et al. 2020 (arXiv 2006.09471), as in their released code; h_i are the states of the sequence that memory holds:
 
     e_i = v · tanh(V_a s_{t-1} + U_a h_i)    alpha = softmax(e)    ctx_t = sum_i alpha_i h_i
     s_t = (h_{t-1} + ctx_t) / 2              h_t, c_t = cell(x_t, s_t, c_{t-1})              y_t = W h_t + b
 
-with s_0 = 0. Signals are kept until the sequence ends; then credit goes back through all of it, recurrence and attention, and
-the parameters are updated. There is no tape: every way back is written out, and what it needs is in buffers made once.
+with s_0 = 0. Signals are kept until the sequence ends; then credit goes back through all of it, recurrence and attention,
+and the parameters are updated. There is no tape: every way back is written out, and what it needs is in buffers made once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..learner import ReadEvents
 from ..network import Network
 from ..optim import Optimizer
 from ..replay import ReplayEvents
-from ..retention import All, Relevancy, Retention
+from ..retention import Relevancy, Retention
 from .memory import AllStates, ScreenedStates
 from .parameters import AttentiveParameters
 
@@ -32,8 +32,8 @@ from .parameters import AttentiveParameters
 class AttentiveLearner:
     """MemLSTM and MemRNN (credit ``FullAttention``), RelLSTM and RelRNN (``ScreenedAttention``), by the network's cell.
 
-    Learning keeps the whole sequence, O(length (n + S)) for each stream, with S the slots. Playing (see ``evaluator``) keeps
-    the slots alone: bounded with ``ScreenedAttention``, all states of the sequence with ``FullAttention``.
+    Learning keeps the whole sequence, O(length (n + S)) for each stream, with S the slots. Playing (see ``evaluator``)
+    keeps the slots alone: bounded with ``ScreenedAttention``, all states of the sequence with ``FullAttention``.
 
     Args:
         network: cell, sizes and initial weights.
@@ -180,7 +180,7 @@ class AttentiveLearner:
             )
         if self.learning and self._position > 0:
             raise ConfigError(
-                f"reset after {self._position} of {self.length} steps: credit {self.credit.name} learns from whole sequences"
+                f"reset after {self._position} of {self.length} steps: credit {self.credit.name} learns whole sequences"
             )
         self.memory.clear()
         self._steps["c"][0] = 0

@@ -1,8 +1,8 @@
-"""What can be attended to: all states of the sequence, or a short-term buffer and a relevant set (Kerg et al. 2020, section 4).
+"""What can be attended to: all states of the sequence, or a short-term buffer and a relevant set (Kerg et al. 2020).
 
 All streams are at the same step, so as many slots are filled in each of them: the first ``filled`` ones. ``store`` goes
-forward; on the way back ``unstore`` gives the credit that a state received while it was held and puts the memory back to what it
-was before the step.
+forward; on the way back ``unstore`` gives the credit that a state received while it was held, and puts the memory back to
+what it was before the step.
 """
 
 from __future__ import annotations
@@ -120,9 +120,7 @@ class ScreenedStates(AllStates):
         self.buffer = buffer
         self.relevance = like.new_zeros(streams, slots)
         """summed attention weight of the state in each slot while it was in the buffer, (B, S)"""
-        ints = {"dtype": torch.int64, "device": like.device}
-        self._place = torch.zeros(steps, streams, **ints)
-        self._ousted = torch.zeros(steps, streams, **ints)
+        self._place, self._ousted = (torch.zeros(steps, streams, dtype=torch.int64, device=like.device) for _ in range(2))
         self._accepted = torch.zeros(steps, streams, dtype=torch.bool, device=like.device)
         self._rows = torch.arange(streams, device=like.device)
         self._held = self.born.clone()

@@ -51,8 +51,8 @@ class AttentiveParameters:
     def initialise(self, seed: int) -> None:
         """Draws every parameter, on the CPU in float64 so that one seed means one network on any device and dtype.
 
-        Cell and readout as in ``Parameters``; V_a and U_a uniform in +-1/sqrt(n) and v normal with variance 2/(n + 1), as in
-        the released code of Kerg et al.
+        Cell and readout as in ``Parameters``; V_a and U_a uniform in +-1/sqrt(n) and v normal with variance 2/(n + 1), as
+        in the released code of Kerg et al.
         """
         network, generator = self.network, torch.Generator().manual_seed(seed)
         draft = torch.zeros(self.flat.shape, dtype=torch.float64)

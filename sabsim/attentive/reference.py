@@ -1,7 +1,7 @@
 """The oracle of the rivals with self-attention: the equations of Kerg et al. 2020 as they stand, slowly, by autograd.
 
-One stream after the other, one remembered state after the other, in plain Python lists; nothing is shared with the fast path
-but the names of the parameters. Whoever doubts a gradient of `AttentiveLearner` compares it with this.
+One stream after the other, one remembered state after the other, in plain Python lists; nothing is shared with the fast
+path but the names of the parameters. Whoever doubts a gradient of `AttentiveLearner` compares it with this.
 """
 
 from __future__ import annotations

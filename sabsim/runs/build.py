@@ -70,8 +70,11 @@ def build(config: RunConfig) -> Parts:
     return Parts(config=config, learner=learner, stream=stream)
 
 
-def build_learner(config: RunConfig) -> Learner:
+def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
     """The learner alone, with fresh parameters.
+
+    Arguments:
+        learning: False for one that only plays, without room for whole sequences where its rule needs that
 
     Raises:
         ConfigError: as `build`
@@ -91,8 +94,10 @@ def build_learner(config: RunConfig) -> Learner:
     if isinstance(credit, FullAttention):
         if backend == "native":
             raise ConfigError(f"backend = 'native': cannot compute credit {credit.name}; use backend torch or auto")
-        return AttentiveLearner(network, credit=credit, **same)
-    return StreamingLearner(network, credit=credit, backend=backend, **same)
+        return AttentiveLearner(network, credit=credit, learning=learning, **same)
+    learner = StreamingLearner(network, credit=credit, backend=backend, **same)
+    learner.learning = learning
+    return learner
 
 
 def build_network(options: Any, *, d_in: int, d_out: int) -> Network:

@@ -9,8 +9,8 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from sabsim.errors import ConfigError, NonFiniteError
 from sabsim.attentive import AttentiveLearner
+from sabsim.errors import ConfigError, NonFiniteError
 from sabsim.learner import StreamingLearner
 from sabsim.tasks import Part, Task
 
