@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sabsim.cli import main
-from sabsim.reproduce import TABLES, as_markdown, figure3, figures_of, plan, tables
+from sabsim.reproduce import TABLES, figure3, plan, tables
 from sabsim.runs import Display, RunConfig
 from sabsim.runs.sweep import Planned, Swept
 
@@ -32,22 +32,6 @@ def test_every_row_is_a_run_that_can_be_made(name: str) -> None:
                 config.resolved()
 
 
-def test_what_the_paper_reports() -> None:
-    """The figures that could be checked, in the row that they belong to."""
-    known = {name: {row.name: row.paper for row in table.rows if row.paper is not None} for name, table in TABLES.items()}
-    assert known == {
-        "table1": {"SAB (5, 5)": 0.996, "SAB (10, 10)": 1.0},
-        "table2": {"SAB (5, 5)": 0.993, "SAB (10, 10)": 0.987},
-        "table3": {},
-        "table4": {"SAB (10, 10)": 0.0001},
-        "table5": {"SAB (10, 10)": 0.00014},
-        "table6": {"SAB (20, 5, 10)": 1.40},
-        "table7": {"SAB (20, 5, 10)": 1.53},
-        "table8": {"SAB (14, 5, 14)": 0.911},
-        "table8-permuted": {"SAB (14, 5, 14)": 0.942},
-    }
-
-
 def test_a_row_follows_the_leading_ones(tmp_path: Path) -> None:
     leading = plan("table1", (), 2, tmp_path, quick=False, leading=True)
     others = plan("table1", (), 2, tmp_path, quick=False, leading=False, budget=7_000)
@@ -58,43 +42,6 @@ def test_a_row_follows_the_leading_ones(tmp_path: Path) -> None:
     assert len({run.out for run in [*leading, *others]}) == 2 * len(TABLES["table1"].rows)
     (chosen,) = plan("table1", ("LSTM, BPTT",), 1, tmp_path, quick=False, leading=False)
     assert chosen.config.learner.credit == "bptt"
-
-
-def summary(accuracy: float, sequences: int, *, stopped: bool) -> dict[str, Any]:
-    return {
-        "accuracy": accuracy,
-        "sequences": sequences,
-        "seconds": 10.0 * accuracy,
-        "stopped_early": stopped,
-        "macrostate_bytes": 4_000,
-    }
-
-
-def test_figures_are_means_over_seeds_with_failures_told() -> None:
-    found = figures_of(
-        "table1",
-        {
-            "table1/SAB (5, 5)/seed 0": summary(0.99, 4_000, stopped=True),
-            "table1/SAB (5, 5)/seed 1": summary(1.0, 8_000, stopped=True),
-            "table1/SAB (5, 5)/seed 2": summary(0.95, 9_000, stopped=False),
-            "table1/LSTM, BPTT/seed 1": summary(0.25, 8_000, stopped=False),
-        },
-        {"table1/SAB (5, 5), paper/seed 0": "loss is not finite at step 40"},
-        seeds=3,
-    )
-    assert [item.row for item in found] == ["LSTM, BPTT", "SAB (5, 5)", "SAB (5, 5), paper"]
-    lstm, sab, paper = found
-    assert sab.mean == pytest.approx(0.98)
-    # Student's t with 2 degrees of freedom: 4.303 times the standard error.
-    half = 4.302653 * 0.0264575 / 3**0.5
-    assert (sab.low, sab.high) == (pytest.approx(0.98 - half, abs=1e-5), pytest.approx(0.98 + half, abs=1e-5))
-    assert (sab.sequences, sab.solved, sab.memory) == (8_000, 2, 4_000)
-    assert (lstm.low, lstm.high, lstm.solved) == (None, None, None)
-    assert (paper.mean, paper.failures) == (None, {0: "loss is not finite at step 40"})
-    text = as_markdown("table1", found, quick=True)
-    assert "quick: scaled down, says nothing about the paper" in text
-    assert "| SAB (5, 5) | 0.9960 | 0.9800 |" in text
-    assert "- SAB (5, 5), paper, seed 0: loss is not finite at step 40" in text
 
 
 @pytest.fixture
@@ -129,6 +76,16 @@ def test_the_command_leaves_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     before = (tmp_path / "results" / "table1.csv").read_text()
     assert main([*arguments, *rows[:-4], "--budget", "8", "--results", str(tmp_path / "results")]) == 0
     assert (tmp_path / "results" / "table1.csv").read_text() == before
+    # A later call with another row keeps these two, with what they were made by.
+    results = ["--results", str(tmp_path / "results")]
+    assert main([*arguments, "--rows", "no replay", "--budget", "24", *results]) == 0
+    printed = capsys.readouterr().out
+    kept = json.loads((tmp_path / "results" / "table1.json").read_text())
+    assert [row["row"] for row in kept["rows"]] == ["LSTM, TBPTT (5)", "no replay", "SAB (5, 5)"]
+    assert [row["sequences"] for row in kept["rows"]] == [16, 24, 16]
+    assert ["--budget 8" in row["command"] for row in kept["rows"]] == [True, False, True]
+    assert all(row["made_by"][0]["machine"] for row in kept["rows"])
+    assert all(row["row"] in printed for row in kept["rows"])
 
 
 def test_figure_3_is_a_recorded_run_of_table_1(tmp_path: Path) -> None:

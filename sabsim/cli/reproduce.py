@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from rich import box
 from rich.console import Console
@@ -15,6 +16,9 @@ from tyro.conf import Positional, arg
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sabsim.reproduce import Figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,9 @@ class ReproduceOptions:
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/tables or quick-tables)")] = None
     """Where the runs are kept. Given again after a kill, it goes on."""
     results: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ in --out)")] = None
-    """Where the tables go, as JSON, CSV and Markdown."""
+    """Where the tables go, as JSON, CSV and Markdown. Rows that are there stay, until the same row is run again."""
+    render: Annotated[str | None, arg(metavar="PAGE", help_behavior_hint="")] = None
+    """Run nothing: write the tables of --results (results/tables) into this page, between its markers <!-- TABLE -->."""
     quiet: bool = False
     """Show nothing but errors and the tables."""
 
@@ -60,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
             + "; ".join(f"{name}: {words}" for name, words in what.items())
         ),
     )
+    if options.render is not None:
+        return _render(options)
     if not options.table:
         raise ConfigError(f"which table? one of {', '.join(what)}, or all; see 'sabsim reproduce --help'")
     choose("table", options.table, [*what, "all"])
@@ -75,6 +83,27 @@ def main(arguments: Sequence[str]) -> int:
         else:
             _draw_figure3(options, out, folder, arguments)
     return int(failed)
+
+
+def _render(options: ReproduceOptions) -> int:
+    """Writes the page anew and tells whether anything on it was changed."""
+    from sabsim.reproduce import PARTS, render_page
+
+    names = [options.table] if options.table not in ("", "all") else PARTS
+    choose("table", names[0], [*PARTS, "all"])
+    page, results = Path(options.render or ""), Path(options.results or "results/tables")
+    try:
+        before = page.read_text()
+        after = render_page(before, results, names)
+        if after != before:
+            page.write_text(after)
+    except ConfigError as error:
+        raise ConfigError(f"render = '{page}': {error}") from error
+    except OSError as error:
+        raise ConfigError(f"render = '{page}': {error.strerror or error}; give a page that can be written") from error
+    told = "up to date" if after == before else "tables renewed"
+    Console(highlight=False).print(f"{page}: {told}", markup=False, soft_wrap=True)
+    return 0
 
 
 def _check_rows(options: ReproduceOptions, names: Sequence[str]) -> None:
@@ -96,55 +125,54 @@ def _draw_figure3(options: ReproduceOptions, out: Path, folder: Path, arguments:
 
 def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> bool:
     """One table; whether something failed."""
-    from sabsim.reproduce import figures_of, plan, write_table
+    from sabsim.reproduce import figures_of, finished_runs, merge, plan, stored_rows, with_machine, write_table
     from sabsim.runs.sweep import SweepDisplay, Swept, sweep
     from sabsim.runs.train import train
 
-    found, needed = Swept(), options.budget
+    stored_rows(name, folder, quick=options.quick)  # what cannot be added to is told before anything is run
+    found, folders, needed = Swept(), dict[str, Path](), options.budget
     for leading in (True, False):
         runs = plan(
             name, options.rows, options.seeds, out, quick=options.quick, leading=leading, budget=needed or options.budget
         )
         if not runs:
             continue
+        folders |= {run.name: run.out for run in runs}
         swept = sweep(runs, train, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
         found.summaries |= swept.summaries
         found.failures |= swept.failures
         if leading and swept.summaries:
             needed = max(summary["sequences"] for summary in swept.summaries.values())
-    figures = figures_of(name, found.summaries, found.failures, seeds=options.seeds)
-    _show(name, figures, quick=options.quick)
-    about = {
-        "command": " ".join(["sabsim reproduce", *arguments]),
-        "seeds": options.seeds,
-        "seconds_of_all_runs": round(sum(summary["seconds"] for summary in found.summaries.values()), 1),
-        "made_by": sorted({_made_by(summary) for summary in found.summaries.values()}),
-    }
-    written = write_table(name, figures, about, folder, quick=options.quick)
+    summaries = {run: with_machine(summary, folders[run]) for run, summary in found.summaries.items()}
+    new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
+    left = figures_of(name, finished_runs(name, out, quick=options.quick), {})
+    rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
+    _show(name, rows, quick=options.quick)
+    written = write_table(name, rows, folder, quick=options.quick)
     Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return bool(found.failures)
 
 
-def _made_by(summary: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {summary[name]}" for name in ("sabsim", "git", "torch", "device", "date") if name in summary)
-
-
-def _show(name: str, figures: Sequence[Any], *, quick: bool) -> None:
+def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
     from sabsim.reproduce import TABLES
-    from sabsim.reproduce.rendering import TITLES, cells
+    from sabsim.reproduce.rendering import ANY_SETTING, ANY_SETTING_MEANS, TITLES, cells
+    from sabsim.reproduce.verdict import in_a_word
 
     title = f"{name}: {TABLES[name].what}" + (" (quick: scaled down)" if quick else "")
-    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
-    # A terminal of 80 columns has no room for more; the files have all of them.
-    shown = [place for place, column in enumerate(TITLES) if column not in ("seeds", "kB")]
+    # A terminal of 80 columns has no room for more columns and gaps; the files have all of them.
+    table = Table(box=box.SIMPLE, padding=0, pad_edge=False, show_edge=False)
+    shown = [place for place, column in enumerate(TITLES) if column not in ("seeds", "solved", "macrostate, kB")]
     for place in shown:
-        table.add_column(TITLES[place], justify="right" if place else "left", no_wrap=True)
-    for item in figures:
-        line = cells(item)
+        table.add_column(TITLES[place], justify="left" if TITLES[place] in ("row", "verdict") else "right", no_wrap=True)
+    for item in rows:
+        line = [cell.replace(" .. ", "..") for cell in cells(name, item)]
+        line[-1] = in_a_word(line[-1])
         table.add_row(*(line[place] for place in shown))
     console = Console(highlight=False)
     console.print(title, soft_wrap=True, markup=False)
     console.print(table)
-    for item in figures:
+    if any(ANY_SETTING in cell for item in rows for cell in cells(name, item)):
+        console.print(f"{ANY_SETTING} {ANY_SETTING_MEANS}", markup=False)
+    for item in rows:
         for seed, why in item.failures.items():
             console.print(f"{item.row}, seed {seed}: {why}", soft_wrap=True, markup=False)

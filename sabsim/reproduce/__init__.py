@@ -1,6 +1,29 @@
 """The tables of the SAB paper (Ke et al. 2017, arXiv 1711.02326), run again in streaming mode."""
 
-from .rendering import as_markdown, figures_of, write_table
+from .collect import finished_runs, with_machine
+from .figures import Figures, figures_of
+from .page import PARTS, render_page
+from .paper import PAPER, Published, published
+from .rendering import as_markdown
+from .store import merge, stored_rows, write_table
 from .tables import TABLES, Row, Table, plan
 
-__all__ = ["TABLES", "Row", "Table", "as_markdown", "figures_of", "plan", "write_table"]
+__all__ = [
+    "PAPER",
+    "PARTS",
+    "TABLES",
+    "Figures",
+    "Published",
+    "Row",
+    "Table",
+    "as_markdown",
+    "figures_of",
+    "finished_runs",
+    "merge",
+    "plan",
+    "published",
+    "render_page",
+    "stored_rows",
+    "with_machine",
+    "write_table",
+]

@@ -1,0 +1,68 @@
+"""A page of Markdown whose tables are rendered from the stored figures, between markers, beside what is written by hand.
+
+``<!-- table1 -->`` begins the part that is rendered, ``<!-- end -->`` ends it; all else stays as it is. There is a part for
+each table, and two more: ``published``, the paper's figures with their sources, and ``rule``, how rows are judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from sabsim.errors import ConfigError
+
+from .paper import PAPER, SOURCES
+from .rendering import ANY_SETTING, ANY_SETTING_MEANS, body
+from .store import stored_rows
+from .tables import TABLES
+from .verdict import RULE
+
+PARTS = (*TABLES, "published", "rule")
+_MARKER = re.compile(r"^<!-- (?!end -->)(?P<name>[\w-]+) -->$", re.MULTILINE)
+_END = "<!-- end -->"
+_TRANSFER = "copying learned at T = 100, played at another T: accuracy"
+
+
+def render_page(text: str, results: Path, names: Sequence[str] = PARTS) -> str:
+    """``text`` with the parts ``names`` rendered anew from ``results``.
+
+    Raises:
+        ConfigError: a marker that is unknown or has no end
+        RunFolderError: a damaged file of results
+    """
+    pieces, at = [], 0
+    while found := _MARKER.search(text, at):
+        name, end = found["name"], text.find(_END, found.end())
+        line = text.count("\n", 0, found.start()) + 1
+        if name not in PARTS:
+            raise ConfigError(f"line {line}: <!-- {name} --> is no part; it must be one of {', '.join(PARTS)}")
+        following = _MARKER.search(text, found.end())
+        if end < 0 or (following is not None and following.start() < end):
+            raise ConfigError(f"line {line}: <!-- {name} --> has no {_END} after it")
+        part = f"\n\n{render_part(name, results)}\n\n" if name in names else text[found.end() : end]
+        pieces += [text[at : found.end()], part, _END]
+        at = end + len(_END)
+    return "".join([*pieces, text[at:]])
+
+
+def render_part(name: str, results: Path) -> str:
+    """One part, without its markers."""
+    if name == "rule":
+        return RULE
+    if name == "published":
+        return _published()
+    rows = stored_rows(name, results, quick=False)
+    return body(name, rows) if rows else f"Not run yet: `sabsim reproduce {name}`."
+
+
+def _published() -> str:
+    """All of the paper's figures, with where they were found."""
+    lines = ["| table | task | measure | row | published | source |", "| --- | --- | --- | --- | ---: | --- |"]
+    for table, rows in PAPER.items():
+        task, _, measure = (TABLES[table].what if table in TABLES else _TRANSFER).partition(": ")
+        for row, figure in rows.items():
+            mark = "" if figure.same_setting else f"\\{ANY_SETTING}"
+            lines.append(f"| {table} | {task} | {measure} | {row} | {figure}{mark} | {figure.source} |")
+    lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}. Sources:", ""]
+    return "\n".join([*lines, *(f"- {name}: {words}." for name, words in SOURCES.items())])
