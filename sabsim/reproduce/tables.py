@@ -16,7 +16,7 @@ from sabsim.runs.folder import RunFolder
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.runs.recipes import RECIPES, Recipe
 from sabsim.runs.sweep import Planned
-from sabsim.tasks import Adding, CharLM, Copying, Pixels, Task
+from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,14 @@ class Row:
 
     ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``: options that
     differ from the task's recipe; ``leads``: it runs first and stops when the task is solved, and the others get as many
-    sequences.
+    sequences; ``alone``: how many it needs is nothing to the others.
     """
 
     name: str
     learner: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     leads: bool = False
+    alone: bool = False
 
     @property
     def folder(self) -> str:
@@ -45,7 +46,7 @@ class Table:
 
     ``what`` it measures; ``task``; ``stop_at``: metric at which rows that lead stop, None: never; ``budget``: most
     sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in
-    the paper.
+    the paper; ``lengths``: T at which runs are played when they have ended (`sabsim.reproduce.transfer`).
     """
 
     what: str
@@ -55,6 +56,7 @@ class Table:
     budget: int
     quick: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    lengths: tuple[int, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row of this name. Raises KeyError without one."""
@@ -77,6 +79,23 @@ _PRESETS = (
 _WITHOUT = Row(name="no replay", learner={"replays": 0})
 
 
+def _attentive(nu: int, rho: int, *, leads: bool = True, **optimizer: Any) -> tuple[Row, ...]:
+    """Full self-attention and relevancy screening of Kerg et al. 2020; nu, rho and RMSprop as in their released code."""
+    begins = {"forget_bias": 0.0, "update_every": None}
+    rule = {"optimizer": "rmsprop", "lr": 1e-3, "lr_schedule": "constant", "spike": 0.0, "average": 0.0} | optimizer
+    screened = {"credit": "screened-attention", "slots": nu + rho, "buffer": nu} | begins
+    return (
+        Row(
+            name="LSTM, self-attention",
+            learner={"credit": "full-attention"} | begins,
+            optimizer=rule,
+            leads=leads,
+            alone=True,
+        ),
+        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, optimizer=rule, leads=leads, alone=True),
+    )
+
+
 def _copying(length: int) -> Table:
     return Table(
         what=f"copying, T = {length}: accuracy over the ten digits",
@@ -89,6 +108,7 @@ def _copying(length: int) -> Table:
             _sab(5),
             _sab(10),
             *_PRESETS,
+            *_attentive(10, 15),
         ),
         stop_at=0.99,
         budget=200_000,
@@ -106,6 +126,7 @@ def _adding(length: int, solved: float) -> Table:
             _WITHOUT,
             _sab(5),
             _sab(10),
+            *_attentive(10, 15),
         ),
         stop_at=solved,
         budget=200_000,
@@ -129,6 +150,7 @@ def _pixels(permuted: bool) -> Table:
             *(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in (14, 28)),
             Row(name="no replay", learner={"replays": 0, "k_trunc": 14, "k_att": 14, "explore": 0.0}),
             Row(name="SAB (14, 5, 14)", learner={"k_trunc": 14, "k_top": 5, "k_att": 14, "explore": 0.0}),
+            *_attentive(10, 10, leads=False),
         ),
         stop_at=None,
         budget=50_000,
@@ -163,8 +185,27 @@ TABLES: dict[str, Table] = {
     ),
     "table8": _pixels(False),
     "table8-permuted": _pixels(True),
+    "transfer": Table(
+        what="copying learned at T = 100, played at another T: accuracy",
+        task=Copying(T=100),
+        rows=(Row(name="LSTM, BPTT", learner={"credit": "bptt"}), _WITHOUT, _sab(5), *_attentive(10, 15)),
+        stop_at=0.99,
+        budget=200_000,
+        quick={"T": 20},
+        lengths=(100, 200, 400, 2000, 5000),
+        note="The figures here are those at T = 100; all T are in transfer-lengths.",
+    ),
+    "denoise": Table(
+        what="denoise, T = 200: accuracy over the ten digits",
+        task=Denoise(T=200),
+        rows=(Row(name="LSTM, BPTT", learner={"credit": "bptt"}), _WITHOUT, _sab(5), *_attentive(15, 15)),
+        stop_at=0.99,
+        budget=200_000,
+        quick={"T": 20},
+        note="Kerg et al. (2020) play it up to T = 1,000.",
+    ),
 }
-"""By name, in the paper's order."""
+"""By name: those of Ke et al. in their order, then two of Kerg et al. (2020, arXiv 2006.09471)."""
 
 
 def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None) -> RunConfig:
@@ -204,6 +245,15 @@ def plan(
             wanted = replace(wanted, run=replace(wanted.run, budget=max(wanted.run.budget, begun_with(folder))))
             found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
     return found
+
+
+def needed(name: str, sequences: Mapping[str, int]) -> int | None:
+    """Sequences that the longest of the leading runs needed; None where there are none, or where they are ``alone``.
+
+    ``sequences``: of finished runs, by their names in the sweep.
+    """
+    beside = [f"{name}/{row.name}/seed " for row in TABLES[name].rows if row.alone]
+    return max((count for run, count in sequences.items() if not run.startswith(tuple(beside))), default=None)
 
 
 def run_name(table: str, row: Row, seed: int) -> str:
