@@ -1,4 +1,4 @@
-"""Additive attention over remembered states and its explicit vector-Jacobian product (Kerg et al. 2020, eq. 6-8).
+"""Additive attention over remembered states and its explicit vector-Jacobian product (Kerg et al. 2020).
 
 With states h_i and a query s, all of one step:
 

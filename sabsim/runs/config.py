@@ -70,7 +70,9 @@ class RunConfig:
         rule = CREDIT_RULES[choose("credit", self.learner.credit, CREDIT_RULES)]
         stagger = self.run.stagger and not rule.whole_sequences and self.task.length is not None
         slots, retention = self.learner.slots, self._retention(rule)
-        if slots is None:
+        if rule.keeps == "all":
+            slots = self.length
+        elif slots is None:
             slots = self.slots_for_all() if retention == "all" else _DEFAULT_SLOTS
         decay = self.optimizer.decay_updates
         if decay is None and self.optimizer.lr_schedule != "constant":
