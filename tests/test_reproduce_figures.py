@@ -161,7 +161,7 @@ def test_a_row_that_cannot_be_compared_says_why() -> None:
     (one,) = rows("SAB (5, 5)", seeds=1)
     (failed,) = figures_of("table1", {}, {"table1/SAB (5, 5)/seed 0": "not finite"})
     figure = Published(value=0.996, digits=3, source="Ke")
-    assert verdict("table1", row, None) == "no figure in the paper"
+    assert verdict("table1", row, None) == "no figure at hand"
     assert verdict("table1", one, figure) == "one seed: not judged"
     assert verdict("table1", failed, figure) == "failed"
 
@@ -229,7 +229,7 @@ def test_finished_runs_of_other_calls_are_found(tmp_path: Path) -> None:
     def leave(seed: str, *, finished: bool, **options: Any) -> None:
         folder = RunFolder(tmp_path / "table1" / row.folder / seed)
         folder.path.mkdir(parents=True)
-        wanted = tables.config(table, row, int(seed), quick=False)
+        wanted = tables.config(table, row, int(seed), quick=False).resolved()  # as a run stores it
         learner = replace(wanted.learner, **options)
         folder.write_config(replace(wanted, learner=learner, run=replace(wanted.run, budget=77)))
         if finished:

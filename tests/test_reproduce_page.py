@@ -51,7 +51,7 @@ def row() -> Figures:
 def test_parts_are_rendered_and_words_stay(results: Path) -> None:
     text = render_page(PAGE, results)
     assert "stale" not in text
-    assert "| SAB (5, 5) | 0.996 | 0.5000 | 0.5000 .. 0.5000 | 2 | 0 of 2 | 8 | 0:01 | 4 | worse |" in text
+    assert "| SAB (5, 5) | 0.996 | 0.5000 | 0.5000..0.5000 | 2 | 0 of 2 | 8 | 0:01 | 4 | worse |" in text
     assert "Not run yet: `sabsim reproduce table2`." in text
     for words in ("# Results\n\nBefore.\n\n<!-- table1 -->\n\n|", "<!-- end -->\n\nWhy: because.\n\n<!-- table2 -->"):
         assert words in text

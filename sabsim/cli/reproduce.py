@@ -177,7 +177,7 @@ def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
     for place in shown:
         table.add_column(TITLES[place], justify="left" if TITLES[place] in ("row", "verdict") else "right", no_wrap=True)
     for item in rows:
-        line = [cell.replace(" .. ", "..") for cell in cells(name, item)]
+        line = cells(name, item)
         line[-1] = in_a_word(line[-1])
         table.add_row(*(line[place] for place in shown))
     console = Console(highlight=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sabsim.errors import SabsimError
+from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder, read_json
 
-from .tables import TABLES, config, run_name
+from .tables import TABLES, Row, Table, config, run_name
 
 
 def with_machine(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -26,18 +28,28 @@ def with_machine(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def finished_runs(name: str, out: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
     """Figures of all finished runs of table ``name`` that lie under ``out``, whatever call left them; by run name.
 
-    A run that was begun with other options than the row's is none of them, its budget aside.
+    A run that was begun with other options than the row's is none of them; its budget may be another.
     """
-    table, found = TABLES[name], {}
-    for row in table.rows:
+    found = {}
+    for row in TABLES[name].rows:
         for folder in (out / name / row.folder).glob("[0-9]*"):
             there = RunFolder(folder)
             try:
                 seed = int(folder.name)
                 summary = with_machine(read_json(there.summary), folder)
-                differences = there.read_config().differences(config(table, row, seed, quick=quick))
+                is_row = _is_run_of(there.read_config(), TABLES[name], row, seed, quick=quick)
             except (SabsimError, ValueError):
                 continue  # unfinished, or somebody else's folder
-            if {option for option, _, _ in differences} <= {"budget"}:
+            if is_row:
                 found[run_name(name, row, seed)] = summary
     return found
+
+
+def _is_run_of(stored: RunConfig, table: Table, row: Row, seed: int, *, quick: bool) -> bool:
+    """Whether the run is the row's, wherever its data lay and whatever device and backend were at hand."""
+    wanted = config(table, row, seed, quick=quick, budget=stored.run.budget).resolved()
+    if type(wanted.task) is not type(stored.task):
+        return False
+    task = replace(wanted.task, **{place: getattr(stored.task, place) for place in wanted.task.places})
+    run = replace(wanted.run, device=stored.run.device, backend=stored.run.backend)
+    return not stored.differences(replace(wanted, task=task, run=run))

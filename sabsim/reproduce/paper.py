@@ -31,7 +31,7 @@ class Published:
 
 
 SOURCES: Mapping[str, str] = {
-    "Ke": "Ke et al. (2017, 2018), second-hand, from notes on the paper; its own pages could not be consulted again",
+    "Ke": "Ke et al. (2017, 2018), second-hand, from notes on the paper: its tables could not be consulted",
     "user": "Ke et al. (2018), second-hand, in whole percent: quoted by a user of the released code "
     "(github.com/nke001/sparse_attentive_backtracking_release, issue 2)",
     "Kerg": "Kerg et al. (2020), arXiv 2006.09471, second-hand, in whole percent",

@@ -23,7 +23,7 @@ def cells(table: str, item: Figures) -> list[str]:
     """A line of the table in words, under ``TITLES``."""
     seeds = len(item.scores) + len(item.failures)
     paper = published(table, item.row)
-    limits = "" if item.low is None or item.high is None else f"{shown(item.low)} .. {shown(item.high)}"
+    limits = "" if item.low is None or item.high is None else f"{shown(item.low)}..{shown(item.high)}"
     return [
         item.row,
         "-" if paper is None else f"{paper}{'' if paper.same_setting else ANY_SETTING}",
@@ -56,7 +56,7 @@ def body(name: str, rows: Sequence[Figures]) -> str:
     told = [f"- {item.row}, seed {seed}: {_escaped(why)}" for item in rows for seed, why in item.failures.items()]
     if told:
         lines += ["", "Failed:", "", *told]
-    lines += ["", "Made by:", "", *_made_by(rows)]
+    lines += ["", "<details><summary>Made by</summary>", "", *_made_by(rows), "", "</details>"]
     return "\n".join(lines)
 
 

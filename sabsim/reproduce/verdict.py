@@ -6,7 +6,7 @@ from .figures import Figures
 from .paper import Published
 from .tables import TABLES
 
-NONE, FAILED, ONE_SEED = "no figure in the paper", "failed", "one seed: not judged"
+NONE, FAILED, ONE_SEED = "no figure at hand", "failed", "one seed: not judged"
 BETTER, EQUAL, WORSE = "better", "equal", "worse"
 
 RULE = (
