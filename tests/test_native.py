@@ -107,6 +107,27 @@ def everything(learner: StreamingLearner) -> dict[str, Tensor]:
 
 
 @compiled
+@pytest.mark.parametrize("case", CASES[:3], ids=str)
+def test_blocks_without_a_signal(case: Case) -> None:
+    """Their walk back is left out: no gradient, no replay, no credit of the block before; later ones are whole."""
+    ours, theirs = case.learner("native"), case.learner("torch")
+    block = ours.credit.block
+    for t in range(30 * block):
+        silent = t // block % 5 < 3
+        for learner in (ours, theirs):
+            learner.reset(torch.tensor([t % 41 == 6, False, t % 53 == 7]))
+            y = learner.step(draw(t, STREAMS, D_IN))
+            signal = torch.zeros_like(y) if silent else y - draw(t + 5000, STREAMS, D_OUT)
+            events = learner.learn(signal)
+            if silent and learner.block_is_full:
+                assert not learner.grad.any()
+                assert events is None or not events.valid.any()
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.flat, theirs.flat, rtol=1e-9, atol=1e-10)
+    assert ours.updates == theirs.updates == 30
+
+
+@compiled
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_hundreds_of_updates_follow_torch(case: Case) -> None:
     """Outputs, parameters, memory and generator of both backends stay equal in float64."""
@@ -213,7 +234,7 @@ def test_noise_is_that_of_torch(isa: str, dtype: torch.dtype, monkeypatch: pytes
     for _ in range(40):
         for one, generator in zip(explorations, generators, strict=True):
             assert one is not None
-            one.draw(generator)
+            one.draw(generator, 0.5)
         ours, theirs = (one.arrays for one in explorations if one is not None)
         tolerance = 1e-6 if dtype is torch.float32 else 1e-13
         torch.testing.assert_close(ours["noise"], theirs["noise"], rtol=tolerance, atol=tolerance)

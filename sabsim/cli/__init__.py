@@ -36,7 +36,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0, 2 for a mistake or a full disk, 130 if interrupted."""
+    """Run a command; returns its exit status: 0, 2 for a mistake or a full disk, 75 when time is up, 130 if interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] == "--version":
         return _version()
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except SabsimError as error:
         print(f"sabsim: {error}", file=sys.stderr)
-        return 2
+        return getattr(error, "status", 2)
     except SystemExit as stop:
         # How the options' help ends.
         return int(stop.code or 0)

@@ -15,7 +15,8 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
-from sabsim.errors import ConfigError
+from sabsim.cli.run import end_of
+from sabsim.errors import ConfigError, TimeUpError
 
 if TYPE_CHECKING:
     from sabsim.reproduce import Figures
@@ -35,6 +36,12 @@ class ReproduceOptions:
     """Runs at once, each in a process with one thread."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: the table's)")] = None
     """Most sequences of a run; rows that do not lead get as many as the leading ones needed, or these."""
+    full: bool = False
+    """The paper's sizes, for a GPU (table6, table7, table8, table8-permuted); kept in runs/full-tables."""
+    device: Annotated[str, arg(metavar="NAME")] = "auto"
+    """Where to compute: cpu, cuda, or auto (cuda if there is one)."""
+    minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
+    """After so many minutes runs save checkpoints and stop, and the exit status is 75; the same command goes on."""
     quick: bool = False
     """A scaled-down version in minutes, whose title says so."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/tables or quick-tables)")] = None
@@ -48,12 +55,12 @@ class ReproduceOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; returns its exit status: 1 if a run failed.
+    """The command; returns its exit status: 1 if a run failed, 75 if the time was up before all were finished.
 
     Raises:
         SabsimError: whatever is wrong with options, folders, data or disk, in one line
     """
-    from sabsim.reproduce import TABLES, figure3
+    from sabsim.reproduce import TABLES, figure3, full_size
 
     what = {name: table.what for name, table in TABLES.items()} | {figure3.NAME: figure3.WHAT}
     options = parse(
@@ -74,15 +81,21 @@ def main(arguments: Sequence[str]) -> int:
     names = list(what) if options.table == "all" else [options.table]
     require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
     _check_rows(options, names)
-    failed = False
-    out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
+    if options.full and options.quick:
+        raise ConfigError("full and quick: a table has one size at a time; leave one of them out")
+    for name in names if options.full else ():
+        full_size(name)
+    until, status = end_of(options.minutes), 0
+    out = Path(
+        options.out or ("runs/quick-tables" if options.quick else "runs/full-tables" if options.full else "runs/tables")
+    )
     folder = Path(options.results) if options.results else out / "results"
     for name in names:
         if name in TABLES:
-            failed |= _reproduce(name, options, out, folder, arguments)
+            status = max(status, _reproduce(name, options, out, folder, arguments, until))
         else:
             _draw_figure3(options, out, folder, arguments)
-    return int(failed)
+    return status
 
 
 def _render(options: ReproduceOptions) -> int:
@@ -123,29 +136,55 @@ def _draw_figure3(options: ReproduceOptions, out: Path, folder: Path, arguments:
     figure3.reproduce(options, out, folder, arguments)
 
 
-def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> bool:
-    """One table; whether something failed."""
-    from sabsim.reproduce import figures_of, finished_runs, merge, plan, stored_rows, transfer, with_machine, write_table
+def _reproduce(
+    name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str], until: float | None
+) -> int:
+    """One table; the exit status for it."""
+    from sabsim.reproduce import (
+        figures_of,
+        finished_runs,
+        full_size,
+        merge,
+        plan,
+        stored_rows,
+        transfer,
+        with_machine,
+        write_table,
+    )
     from sabsim.reproduce.tables import needed
     from sabsim.runs.sweep import SweepDisplay, Swept, sweep
 
     stored_rows(name, folder, quick=options.quick)  # what cannot be added to is told before anything is run
     found, folders, budget = Swept(), dict[str, Path](), options.budget
-    work = transfer.work_of(name, quick=options.quick)
+    full = full_size(name) if options.full else None
+    work = transfer.work_of(name, quick=options.quick, until=until)
     for leading in (True, False):
-        runs = plan(name, options.rows, options.seeds, out, quick=options.quick, leading=leading, budget=budget)
+        runs = plan(
+            name,
+            options.rows,
+            options.seeds,
+            out,
+            quick=options.quick,
+            leading=leading,
+            budget=budget,
+            full=full,
+            device=options.device,
+        )
         if not runs:
             continue
         folders |= {run.name: run.out for run in runs}
         swept = sweep(runs, work, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
         found.summaries |= swept.summaries
-        found.failures |= swept.failures
+        found.failures |= swept.failures | swept.paused
+        found.paused |= swept.paused
+        if leading and swept.paused:
+            break  # how much the others get is not known yet
         if leading:
             sequences = {run: summary["sequences"] for run, summary in swept.summaries.items()}
             budget = needed(name, sequences) or budget
     summaries = {run: with_machine(summary, folders[run]) for run, summary in found.summaries.items()}
     new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
-    finished = finished_runs(name, out, quick=options.quick)
+    finished = finished_runs(name, out, quick=options.quick, full=full)
     left = figures_of(name, finished, {})
     rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
     _show(name, rows, quick=options.quick)
@@ -154,7 +193,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, ar
         written += transfer.write_transfers(name, lengths, folder, quick=options.quick)
         _show_lines(transfer.as_lines(name, lengths, quick=options.quick))
     Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
-    return bool(found.failures)
+    return TimeUpError.status if found.paused else int(bool(found.failures))
 
 
 def _show_lines(lines: Sequence[Sequence[str]]) -> None:

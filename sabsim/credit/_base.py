@@ -69,8 +69,18 @@ class CreditRule(ABC):
         return 0.0
 
     @property
+    def replay_share(self) -> float:
+        """Of the replays of all streams together, the part that an update may have."""
+        return 1.0
+
+    @property
     def explore(self) -> float:
         """Temperature at which recall explores while learning; 0 where it does not."""
+        return 0.0
+
+    @property
+    def explore_decay(self) -> float:
+        """Learning signals after which half as many sequences explore; 0: always half of them do."""
         return 0.0
 
     @property

@@ -18,6 +18,8 @@ from sabsim.runs.recipes import RECIPES, Recipe
 from sabsim.runs.sweep import Planned
 from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels, Task
 
+from .full import Full
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -83,11 +85,12 @@ def _attentive(nu: int, rho: int, *, leads: bool = True, **optimizer: Any) -> tu
     """Full self-attention and relevancy screening of Kerg et al. 2020; nu, rho and RMSprop as in their released code."""
     begins = {"forget_bias": 0.0, "update_every": None}
     rule = {"optimizer": "rmsprop", "lr": 1e-3, "lr_schedule": "constant", "spike": 0.0, "average": 0.0} | optimizer
-    screened = {"credit": "screened-attention", "slots": nu + rho, "buffer": nu} | begins
+    full = {"credit": "full-attention", "retention": "all"} | begins
+    screened = {"credit": "screened-attention", "retention": "relevancy", "slots": nu + rho, "buffer": nu} | begins
     return (
         Row(
             name="LSTM, self-attention",
-            learner={"credit": "full-attention"} | begins,
+            learner=full,
             optimizer=rule,
             leads=leads,
             alone=True,
@@ -208,9 +211,18 @@ TABLES: dict[str, Table] = {
 """By name: those of Ke et al. in their order, then two of Kerg et al. (2020, arXiv 2006.09471)."""
 
 
-def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None) -> RunConfig:
-    """The run of one row and seed; ``budget``: sequences it gets, by default the table's."""
+def config(
+    table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None, full: Full | None = None
+) -> RunConfig:
+    """The run of one row and seed; ``budget``: sequences it gets, by default the table's; ``full``: its full size."""
     recipe = RECIPES.get(table.task.name, Recipe())
+    if full is not None:
+        recipe = Recipe(
+            learner=replace(recipe.learner, **full.learner),
+            optimizer=replace(recipe.optimizer, **full.optimizer),
+            run=replace(recipe.run, **full.run),
+        )
+        table = replace(table, budget=full.budget)
     task = replace(table.task, **table.quick) if quick else table.task
     learner: LearnerOptions = replace(recipe.learner, **row.learner)
     optimizer: OptimizerOptions = replace(recipe.optimizer, **row.optimizer)
@@ -229,11 +241,21 @@ QUICK_BUDGET = 2_000
 
 
 def plan(
-    name: str, rows: tuple[str, ...], seeds: int, out: Path, *, quick: bool, leading: bool, budget: int | None = None
+    name: str,
+    rows: tuple[str, ...],
+    seeds: int,
+    out: Path,
+    *,
+    quick: bool,
+    leading: bool,
+    budget: int | None = None,
+    full: Full | None = None,
+    device: str = "auto",
 ) -> list[Planned]:
     """The runs of a table's rows, those that lead or the others: ``out/TABLE/ROW/SEED``.
 
-    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those.
+    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those. ``full``: of what
+    full size the runs are; ``device``: where they compute.
     """
     table, found = TABLES[name], []
     for row in table.rows:
@@ -241,8 +263,9 @@ def plan(
             continue
         for seed in range(seeds):
             folder = out / name / row.folder / str(seed)
-            wanted = config(table, row, seed, quick=quick, budget=budget)
-            wanted = replace(wanted, run=replace(wanted.run, budget=max(wanted.run.budget, begun_with(folder))))
+            wanted = config(table, row, seed, quick=quick, budget=budget, full=full)
+            most = max(wanted.run.budget, begun_with(folder))
+            wanted = replace(wanted, run=replace(wanted.run, budget=most, device=device))
             found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
     return found
 

@@ -7,6 +7,7 @@ goes on after a kill plays only what is missing, or what was played before the r
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sabsim.errors import RunFolderError, StorageError
+from sabsim.errors import RunFolderError, StorageError, TimeUpError
 from sabsim.runs.checkpoint import load_checkpoint
 from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder, read_json, write_json
@@ -39,10 +40,13 @@ def how_many(T: int) -> int:
     return max(_FEWEST, min(SEQUENCES, SEQUENCES * LONG // T))
 
 
-def work_of(name: str, *, quick: bool) -> Work:
-    """What does a run of table ``name``: training, and playing afterwards if the table has lengths to play."""
+def work_of(name: str, *, quick: bool, until: float | None = None) -> Work:
+    """What does a run of table ``name``: training, and playing afterwards if the table has lengths to play.
+
+    ``until``: as of ``train``.
+    """
     lengths = lengths_of(name, quick=quick)
-    return partial(train_and_play, lengths=lengths) if lengths else train
+    return partial(train_and_play, lengths=lengths, until=until) if lengths else partial(train, until=until)
 
 
 def lengths_of(name: str, *, quick: bool) -> tuple[int, ...]:
@@ -54,14 +58,25 @@ def lengths_of(name: str, *, quick: bool) -> tuple[int, ...]:
 
 
 def train_and_play(
-    config: RunConfig, *, out: Path, resume: bool, display: Display, lengths: Sequence[int] = ()
+    config: RunConfig,
+    *,
+    out: Path,
+    resume: bool,
+    display: Display,
+    lengths: Sequence[int] = (),
+    until: float | None = None,
 ) -> dict[str, Any]:
-    """Trains, or goes on, then plays at each of ``lengths`` what is not played yet; returns the summary of the training."""
-    summary = train(config, out=out, resume=resume, display=display)
+    """Trains, or goes on, then plays at each of ``lengths`` what is not played yet; returns the summary of the training.
+
+    ``until``: moment, as ``time.time()`` tells it, from which on nothing is begun. Raises TimeUpError: it came first.
+    """
+    summary = train(config, out=out, resume=resume, display=display, until=until)
     folder = RunFolder(out)
     stored, checkpoint = folder.read_config(), load_checkpoint(folder)
     for T in lengths:
         if accuracy_at(folder, T, trained=summary["sequences"], sequences=how_many(T)) is None:
+            if until is not None and time.time() >= until:
+                raise TimeUpError(f"time is up before T = {T} was played; '{out}' goes on with the same command")
             result = play(at_length(stored, T), checkpoint, part="test", sequences=how_many(T))
             folder.write_evaluation(f"T{T}", result)
     return summary

@@ -47,10 +47,14 @@ class LearnerOptions:
     """Steps between parameter updates (u), at most k_trunc."""
     explore: Annotated[float, arg(metavar="TEMPERATURE")] = 10.0
     """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
+    explore_decay: Annotated[float, arg(metavar="UPDATES")] = 2_000.0
+    """Updates as strong as usual after which half as many sequences explore; 0: it stays half of all (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
     replay_threshold: Annotated[float, arg(metavar="FACTOR")] = 0.0
     """Credits below this multiple of the usual greatest one are not replayed either; 0: all are (credit rule sab)."""
+    replay_share: Annotated[float, arg(metavar="SHARE")] = 1.0
+    """Of the replays of all streams at most this part, the greatest credits; less is faster on a GPU (credit rule sab)."""
     trigger: _Text = "clock"
     """What lets an update happen: clock (always when due) or replay (more credit replayed than usual)."""
     retention: _Text = "novelty"
@@ -139,5 +143,7 @@ class RunOptions:
     """Number format: float32 or float64."""
     backend: _Text = "auto"
     """What computes: torch, native (compiled C, several times faster, for the default pieces on the CPU), or auto."""
+    tf32: bool = False
+    """On a CUDA device let matrix products round float32 to 10 bits of mantissa: faster for large n."""
     threads: Annotated[int, arg(metavar="N")] = 1
     """CPU threads; at these sizes more are slower."""

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sabsim.errors import ConfigError, SabsimError
+from sabsim.errors import ConfigError, SabsimError, TimeUpError
 from sabsim.runs.progress import Display, Standing, number
 
 _LOOK = 0.2
@@ -54,10 +54,14 @@ class Work(Protocol):
 
 @dataclass
 class Swept:
-    """What came of a sweep: ``summaries`` of finished runs, ``failures`` of others in a line each, both by name."""
+    """What came of a sweep: ``summaries`` of finished runs, ``failures`` of others in a line each, both by name.
+
+    ``paused``: the same of runs whose time was up; the same sweep goes on with them.
+    """
 
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    paused: dict[str, str] = field(default_factory=dict)
 
 
 class SweepDisplay:
@@ -144,8 +148,9 @@ def _ready(waiting: Mapping[str, Planned], found: Swept) -> list[str]:
 
 
 def _drop_hopeless(waiting: dict[str, Planned], found: Swept, display: SweepDisplay) -> None:
-    """Runs that wait for one that has failed fail with it."""
-    for name in [name for name, run in waiting.items() if run.after in found.failures]:
+    """Runs that wait for one that has failed, or has not come to its end, fail with it."""
+    lost = found.failures | found.paused
+    for name in [name for name, run in waiting.items() if run.after in lost]:
         found.failures[name] = f"waited for {waiting.pop(name).after}, which failed"
         display.ended(name, found.failures[name])
 
@@ -159,6 +164,9 @@ def _take(future: Future[dict[str, Any]], name: str, found: Swept, display: Swee
     try:
         found.summaries[name] = future.result()
         display.ended(name, f"{number(found.summaries[name].get('seconds'))} s")
+    except TimeUpError as error:
+        found.paused[name] = str(error)
+        display.ended(name, str(error))
     except SabsimError as error:
         found.failures[name] = str(error)
         display.ended(name, f"failed: {error}")
