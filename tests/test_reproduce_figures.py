@@ -23,7 +23,7 @@ from sabsim.reproduce import (
     merge,
     stored_rows,
     tables,
-    with_machine,
+    with_origin,
     write_table,
 )
 from sabsim.reproduce.paper import SOURCES
@@ -43,6 +43,7 @@ def summary(accuracy: float, sequences: int, *, stopped: bool, git: str = "a" * 
         "torch": "2.13.0",
         "device": "cpu",
         "machine": "a processor",
+        "config": {"learner": {"hidden": 128}},
         "date": f"2026-11-{day:02d}T00:00:00+00:00",
     }
 
@@ -111,6 +112,8 @@ def test_figures_are_means_over_seeds_with_failures_told() -> None:
     text = as_markdown("table1", found, quick=True)
     assert "quick: scaled down, says nothing about the paper" in text
     assert "| SAB (5, 5) | 0.996 | 0.9800 |" in text
+    assert "equal" not in text
+    assert "| equal (stops at 0.99) |" in as_markdown("table1", found, quick=False)
     assert "- SAB (5, 5), paper, seed 0: loss is not finite at step 40" in text
 
 
@@ -231,7 +234,7 @@ def test_finished_runs_of_other_calls_are_found(tmp_path: Path) -> None:
         folder.path.mkdir(parents=True)
         wanted = tables.config(table, row, int(seed), quick=False).resolved()  # as a run stores it
         learner = replace(wanted.learner, **options)
-        folder.write_config(replace(wanted, learner=learner, run=replace(wanted.run, budget=77)))
+        folder.write_config(replace(wanted, learner=learner, run=replace(wanted.run, budget=77, backend="native")))
         if finished:
             write_json(folder.summary, summary(0.99, 77, stopped=True))
 
@@ -244,13 +247,17 @@ def test_finished_runs_of_other_calls_are_found(tmp_path: Path) -> None:
     assert finished_runs("table1", tmp_path, quick=True) == {}
     (item,) = figures_of("table1", found, {})
     assert (item.sequences, item.command) == (77, None)
-    assert item.made_by[0].machine == RunFolder(tmp_path / "table1" / row.folder / "0").description()["made_by"]["cpu"]
+    described = RunFolder(tmp_path / "table1" / row.folder / "0").description()
+    assert item.made_by[0].machine == described.pop("made_by")["cpu"]
+    assert item.config == described
+    assert item.config["learner"]["hidden"] == 128
 
 
 def test_the_machine_is_the_processor_and_the_gpu_that_was_used(tmp_path: Path) -> None:
-    write_json(tmp_path / "config.json", {"made_by": {"cpu": "a processor", "gpu": "a card"}})
-    assert with_machine({"device": "cpu"}, tmp_path)["machine"] == "a processor"
-    assert with_machine({"device": "cuda"}, tmp_path)["machine"] == "a processor + a card"
+    write_json(tmp_path / "config.json", {"made_by": {"cpu": "a processor", "gpu": "a card"}, "task": "copying"})
+    found = with_origin({"device": "cpu"}, tmp_path)
+    assert found == {"device": "cpu", "machine": "a processor", "config": {"task": "copying"}}
+    assert with_origin({"device": "cuda"}, tmp_path)["machine"] == "a processor + a card"
 
 
 def test_the_page_of_results_is_up_to_date(tmp_path: Path) -> None:

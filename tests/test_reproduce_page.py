@@ -42,8 +42,17 @@ def row() -> Figures:
         "device": "cpu",
         "machine": "m",
         "date": "2026-11-01T00:00:00",
+        "config": {},
     }
-    run = {"accuracy": 0.5, "sequences": 8, "seconds": 1.0, "stopped_early": False, "macrostate_bytes": 4_000, **made}
+    run = {
+        "accuracy": 0.5,
+        "sequences": 8,
+        "seconds": 1.0,
+        "stopped_early": False,
+        "macrostate_bytes": 4_000,
+        "config": {},
+        **made,
+    }
     (found,) = figures_of("table1", {f"table1/SAB (5, 5)/seed {seed}": run for seed in (0, 1)}, {}, command="sabsim x")
     return found
 

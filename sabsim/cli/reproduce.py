@@ -148,7 +148,7 @@ def _reproduce(
         plan,
         stored_rows,
         transfer,
-        with_machine,
+        with_origin,
         write_table,
     )
     from sabsim.reproduce.tables import needed
@@ -182,7 +182,7 @@ def _reproduce(
         if leading:
             sequences = {run: summary["sequences"] for run, summary in swept.summaries.items()}
             budget = needed(name, sequences) or budget
-    summaries = {run: with_machine(summary, folders[run]) for run, summary in found.summaries.items()}
+    summaries = {run: with_origin(summary, folders[run]) for run, summary in found.summaries.items()}
     new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
     finished = finished_runs(name, out, quick=options.quick, full=full)
     left = figures_of(name, finished, {})
@@ -216,13 +216,13 @@ def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
     for place in shown:
         table.add_column(TITLES[place], justify="left" if TITLES[place] in ("row", "verdict") else "right", no_wrap=True)
     for item in rows:
-        line = cells(name, item)
+        line = cells(name, item, quick=quick)
         line[-1] = in_a_word(line[-1])
         table.add_row(*(line[place] for place in shown))
     console = Console(highlight=False)
     console.print(title, soft_wrap=True, markup=False)
     console.print(table)
-    if any(ANY_SETTING in cell for item in rows for cell in cells(name, item)):
+    if any(ANY_SETTING in cell for item in rows for cell in cells(name, item, quick=quick)):
         console.print(f"{ANY_SETTING} {ANY_SETTING_MEANS}", markup=False)
     for item in rows:
         for seed, why in item.failures.items():

@@ -1,6 +1,6 @@
 """The tables of the SAB paper (Ke et al. 2017, arXiv 1711.02326), run again in streaming mode."""
 
-from .collect import finished_runs, with_machine
+from .collect import finished_runs, with_origin
 from .figures import Figures, figures_of
 from .full import FULL, full_size
 from .page import PARTS, render_page
@@ -27,6 +27,6 @@ __all__ = [
     "published",
     "render_page",
     "stored_rows",
-    "with_machine",
+    "with_origin",
     "write_table",
 ]

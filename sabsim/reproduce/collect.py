@@ -15,15 +15,18 @@ from .full import Full
 from .tables import TABLES, Row, Table, config, run_name
 
 
-def with_machine(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A finished run's figures, with ``machine``: the processor it ran on, and the GPU if that was its device.
+def with_origin(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A finished run's figures with where they come from.
+
+    Adds ``machine``, the processor it ran on, and the GPU if that was its device, and ``config``, all of its options.
 
     Raises:
         RunFolderError: ``folder`` holds no run, or a damaged one
     """
-    maker = RunFolder(folder).description()["made_by"]
+    described = RunFolder(folder).description()
+    maker = described.pop("made_by")
     parts = [maker.get("cpu", "unknown"), *([maker["gpu"]] if summary["device"] != "cpu" and "gpu" in maker else [])]
-    return dict(summary) | {"machine": " + ".join(parts)}
+    return dict(summary) | {"machine": " + ".join(parts), "config": described}
 
 
 def finished_runs(name: str, out: Path, *, quick: bool, full: Full | None = None) -> dict[str, dict[str, Any]]:
@@ -37,7 +40,7 @@ def finished_runs(name: str, out: Path, *, quick: bool, full: Full | None = None
             there = RunFolder(folder)
             try:
                 seed = int(folder.name)
-                summary = with_machine(read_json(there.summary), folder)
+                summary = with_origin(read_json(there.summary), folder)
                 is_row = _is_run_of(there.read_config(), TABLES[name], row, seed, quick=quick, full=full)
             except (SabsimError, ValueError):
                 continue  # unfinished, or somebody else's folder

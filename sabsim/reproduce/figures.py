@@ -46,7 +46,7 @@ class Figures:
     ``sequences``, ``seconds``: medians; ``solved``: seeds that stopped because they had solved the task, None in rows that
     go on whatever they score; ``stop_at``: the metric at which they stop, None likewise; ``memory``: bytes of the
     macrostate, all streams; ``failures``: what became of seeds that have no score; ``command`` that ran it, None if it was
-    found where an earlier one had left it; ``made_by``.
+    found where an earlier one had left it; ``made_by``; ``config``: all options of the first seed, None where not kept.
     """
 
     row: str
@@ -62,6 +62,7 @@ class Figures:
     failures: dict[int, str]
     command: str | None
     made_by: tuple[Maker, ...]
+    config: dict[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -89,7 +90,7 @@ def figures_of(
     """A line for each row of table ``name`` that has been run, in the table's order.
 
     Args:
-        summaries, failures: of runs, by the names of the sweep; a summary with the ``machine`` it was made on
+        summaries, failures: of runs, by the names of the sweep; a summary with its origin (`with_origin`)
         command: what ran them
     """
     found = []
@@ -128,6 +129,7 @@ def _figures(
         failures=failed,
         command=command,
         made_by=_makers(mine),
+        config=next(iter(mine.values()))["config"] if mine else None,
     )
 
 

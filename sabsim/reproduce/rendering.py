@@ -19,8 +19,8 @@ ANY_SETTING = "*"
 ANY_SETTING_MEANS = "the paper's best figure, or of a setting that is not known"
 
 
-def cells(table: str, item: Figures) -> list[str]:
-    """A line of the table in words, under ``TITLES``."""
+def cells(table: str, item: Figures, *, quick: bool) -> list[str]:
+    """A line of the table in words, under ``TITLES``; a scaled-down row is not judged."""
     seeds = len(item.scores) + len(item.failures)
     paper = published(table, item.row)
     limits = "" if item.low is None or item.high is None else f"{shown(item.low)}..{shown(item.high)}"
@@ -34,20 +34,20 @@ def cells(table: str, item: Figures) -> list[str]:
         "" if item.sequences is None else f"{item.sequences:,}",
         "" if item.seconds is None else duration(item.seconds),
         "" if item.memory is None else f"{item.memory / 1e3:,.0f}",
-        verdict(table, item, paper),
+        "" if quick else verdict(table, item, paper),
     ]
 
 
 def as_markdown(name: str, rows: Sequence[Figures], *, quick: bool) -> str:
     """The table as Markdown under its title."""
     size = " - quick: scaled down, says nothing about the paper" if quick else ""
-    return f"## {name}: {TABLES[name].what}{size}\n\n{body(name, rows)}\n"
+    return f"## {name}: {TABLES[name].what}{size}\n\n{body(name, rows, quick=quick)}\n"
 
 
-def body(name: str, rows: Sequence[Figures]) -> str:
+def body(name: str, rows: Sequence[Figures], *, quick: bool = False) -> str:
     """Rows, what is not as in the paper, what failed, and what made them; no title."""
     lines = [f"| {' | '.join(TITLES)} |", f"| --- | {' | '.join('---:' for _ in TITLES[1:-1])} | --- |"]
-    lines += [f"| {' | '.join(_escaped(cell) for cell in cells(name, item))} |" for item in rows]
+    lines += [f"| {' | '.join(_escaped(cell) for cell in cells(name, item, quick=quick))} |" for item in rows]
     figures = [published(name, item.row) for item in rows]
     if any(figure is not None and not figure.same_setting for figure in figures):
         lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}."]

@@ -65,7 +65,7 @@ def write_table(name: str, rows: Sequence[Figures], folder: Path, *, quick: bool
         folder.mkdir(parents=True, exist_ok=True)
         write_json(paths[0], about | {"rows": [item.to_json() for item in rows]})
         with paths[1].open("w", newline="") as file:
-            csv.writer(file).writerows([TITLES, *(cells(name, item) for item in rows)])
+            csv.writer(file).writerows([TITLES, *(cells(name, item, quick=quick) for item in rows)])
         paths[2].write_text(as_markdown(name, rows, quick=quick))
     except OSError as error:
         raise StorageError(f"'{folder}': {error.strerror or error}; free space or give another --results") from error
