@@ -273,6 +273,18 @@ def test_other_mistakes_are_one_line() -> None:
         )
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("screened", [None, (3, 4)])
+def test_cuda_agrees_with_the_cpu(screened: tuple[int, int] | None) -> None:
+    here, there = (make("lstm", screened=screened, optimizer=SGD(lr=0.1), device=device) for device in ("cpu", "cuda"))
+    x, signal = sequences()
+    for _ in range(2):
+        y = play(here, x, signal)
+        assert torch.allclose(y, play(there, x.cuda(), signal.cuda()).cpu(), rtol=1e-9, atol=1e-12)
+        assert torch.allclose(here.grad, there.grad.cpu(), rtol=1e-9, atol=1e-12)
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     learner = make("lstm", screened=(3, 4), optimizer=SGD(lr=0.1))
     before = learner.flat.clone()

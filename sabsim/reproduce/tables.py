@@ -81,21 +81,13 @@ _PRESETS = (
 _WITHOUT = Row(name="no replay", learner={"replays": 0})
 
 
-def _attentive(nu: int, rho: int, *, leads: bool = True, **optimizer: Any) -> tuple[Row, ...]:
-    """Full self-attention and relevancy screening of Kerg et al. 2020; nu, rho and RMSprop as in their released code."""
-    begins = {"forget_bias": 0.0, "update_every": None}
-    rule = {"optimizer": "rmsprop", "lr": 1e-3, "lr_schedule": "constant", "spike": 0.0, "average": 0.0} | optimizer
-    full = {"credit": "full-attention", "retention": "all"} | begins
-    screened = {"credit": "screened-attention", "retention": "relevancy", "slots": nu + rho, "buffer": nu} | begins
+def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:
+    """Full self-attention and relevancy screening of Kerg et al. 2020; nu and rho as in their released code."""
+    full = {"credit": "full-attention", "retention": "all", "update_every": None}
+    screened = full | {"credit": "screened-attention", "retention": "relevancy", "slots": nu + rho, "buffer": nu}
     return (
-        Row(
-            name="LSTM, self-attention",
-            learner=full,
-            optimizer=rule,
-            leads=leads,
-            alone=True,
-        ),
-        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, optimizer=rule, leads=leads, alone=True),
+        Row(name="LSTM, self-attention", learner=full, leads=leads, alone=True),
+        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, leads=leads, alone=True),
     )
 
 
