@@ -73,6 +73,8 @@ class StreamingLearner:
         dtype: torch.dtype = torch.float32,
         backend: BackendName = "auto",
     ) -> None:
+        if credit.attends:
+            raise ConfigError(f"credit = {credit.name!r}: belongs to an AttentiveLearner, not to a StreamingLearner")
         if streams < 1:
             raise ConfigError(f"streams = {streams}: must be at least 1")
         if dtype not in (torch.float32, torch.float64):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +27,7 @@ class ReproduceOptions:
     """Which table and rows, how many seeds, and where."""
 
     table: Positional[Annotated[str, arg(metavar="TABLE")]] = ""
-    """table1 .. table8 (table8-permuted), figure3; 'all' for every one of them."""
+    """table1 .. table8 (table8-permuted), transfer, denoise, figure3; 'all' for every one of them."""
     rows: Annotated[tuple[str, ...], arg(metavar="ROW [ROW ...]", help_behavior_hint="(default: all)")] = ()
     """Rows, by their names in the table."""
     seeds: Annotated[int, arg(metavar="N")] = 3
@@ -141,12 +140,24 @@ def _reproduce(
     name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str], until: float | None
 ) -> int:
     """One table; the exit status for it."""
-    from sabsim.reproduce import figures_of, finished_runs, full_size, merge, plan, stored_rows, with_origin, write_table
+    from sabsim.reproduce import (
+        figures_of,
+        finished_runs,
+        full_size,
+        merge,
+        plan,
+        stored_rows,
+        transfer,
+        with_origin,
+        write_table,
+    )
+    from sabsim.reproduce.tables import needed
     from sabsim.runs.sweep import SweepDisplay, Swept, sweep
-    from sabsim.runs.train import train
 
     stored_rows(name, folder, quick=options.quick)  # what cannot be added to is told before anything is run
-    found, folders, needed = Swept(), dict[str, Path](), options.budget
+    found, folders, budget = Swept(), dict[str, Path](), options.budget
+    full = full_size(name) if options.full else None
+    work = transfer.work_of(name, quick=options.quick, until=until)
     for leading in (True, False):
         runs = plan(
             name,
@@ -155,30 +166,42 @@ def _reproduce(
             out,
             quick=options.quick,
             leading=leading,
-            budget=needed or options.budget,
-            full=full_size(name) if options.full else None,
+            budget=budget,
+            full=full,
             device=options.device,
         )
         if not runs:
             continue
         folders |= {run.name: run.out for run in runs}
-        work = partial(train, until=until)
         swept = sweep(runs, work, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
         found.summaries |= swept.summaries
         found.failures |= swept.failures | swept.paused
         found.paused |= swept.paused
         if leading and swept.paused:
             break  # how much the others get is not known yet
-        if leading and swept.summaries:
-            needed = max(summary["sequences"] for summary in swept.summaries.values())
+        if leading:
+            sequences = {run: summary["sequences"] for run, summary in swept.summaries.items()}
+            budget = needed(name, sequences) or budget
     summaries = {run: with_origin(summary, folders[run]) for run, summary in found.summaries.items()}
     new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
-    left = figures_of(name, finished_runs(name, out, quick=options.quick), {})
+    finished = finished_runs(name, out, quick=options.quick, full=full)
+    left = figures_of(name, finished, {})
     rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
     _show(name, rows, quick=options.quick)
     written = write_table(name, rows, folder, quick=options.quick)
+    if lengths := transfer.transfers(name, out, finished | summaries, quick=options.quick):
+        written += transfer.write_transfers(name, lengths, folder, quick=options.quick)
+        _show_lines(transfer.as_lines(name, lengths, quick=options.quick))
     Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return TimeUpError.status if found.paused else int(bool(found.failures))
+
+
+def _show_lines(lines: Sequence[Sequence[str]]) -> None:
+    """A table of words under its titles."""
+    table = Table(*lines[0], box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for line in lines[1:]:
+        table.add_row(*line)
+    Console(highlight=False).print(table)
 
 
 def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:

@@ -17,7 +17,7 @@ from sabsim.runs.folder import RunFolder
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.runs.recipes import RECIPES, Recipe
 from sabsim.runs.sweep import Planned
-from sabsim.tasks import Adding, CharLM, Copying, Pixels, Task
+from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels, Task
 
 from .full import Full
 
@@ -28,13 +28,14 @@ class Row:
 
     ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``: options that
     differ from the task's recipe; ``leads``: it runs first and stops when the task is solved, and the others get as many
-    sequences.
+    sequences; ``alone``: how many it needs is nothing to the others.
     """
 
     name: str
     learner: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     leads: bool = False
+    alone: bool = False
 
     @property
     def folder(self) -> str:
@@ -48,7 +49,7 @@ class Table:
 
     ``what`` it measures; ``task``; ``stop_at``: metric at which rows that lead stop, None: never; ``budget``: most
     sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in
-    the paper.
+    the paper; ``lengths``: T at which runs are played when they have ended (`sabsim.reproduce.transfer`).
     """
 
     what: str
@@ -58,6 +59,7 @@ class Table:
     budget: int
     quick: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    lengths: tuple[int, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row of this name. Raises KeyError without one."""
@@ -80,6 +82,16 @@ _PRESETS = (
 _WITHOUT = Row(name="no replay", learner={"replays": 0})
 
 
+def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:
+    """Full self-attention and relevancy screening of Kerg et al. 2020; nu and rho as in their released code."""
+    full = {"credit": "full-attention", "retention": "all", "update_every": None}
+    screened = full | {"credit": "screened-attention", "retention": "relevancy", "slots": nu + rho, "buffer": nu}
+    return (
+        Row(name="LSTM, self-attention", learner=full, leads=leads, alone=True),
+        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, leads=leads, alone=True),
+    )
+
+
 def _copying(length: int) -> Table:
     return Table(
         what=f"copying, T = {length}: accuracy over the ten digits",
@@ -92,6 +104,7 @@ def _copying(length: int) -> Table:
             _sab(5),
             _sab(10),
             *_PRESETS,
+            *_attentive(10, 15),
         ),
         stop_at=0.99,
         budget=200_000,
@@ -111,6 +124,7 @@ def _adding(length: int, solved: float) -> Table:
             _WITHOUT,
             _sab(5),
             _sab(10),
+            *_attentive(10, 15),
         ),
         stop_at=solved,
         budget=200_000,
@@ -134,6 +148,7 @@ def _pixels(permuted: bool) -> Table:
             *(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in (14, 28)),
             Row(name="no replay", learner={"replays": 0, "k_trunc": 14, "k_att": 14, "explore": 0.0}),
             Row(name="SAB (14, 5, 14)", learner={"k_trunc": 14, "k_top": 5, "k_att": 14, "explore": 0.0}),
+            *_attentive(10, 10, leads=False),
         ),
         stop_at=None,
         budget=50_000,
@@ -168,8 +183,27 @@ TABLES: dict[str, Table] = {
     ),
     "table8": _pixels(False),
     "table8-permuted": _pixels(True),
+    "transfer": Table(
+        what="copying learned at T = 100, played at another T: accuracy",
+        task=Copying(T=100),
+        rows=(Row(name="LSTM, BPTT", learner={"credit": "bptt"}), _WITHOUT, _sab(5), *_attentive(10, 15)),
+        stop_at=0.99,
+        budget=200_000,
+        quick={"T": 20},
+        lengths=(100, 200, 400, 2000, 5000),
+        note="The figures here are those at T = 100; all T are in transfer-lengths.",
+    ),
+    "denoise": Table(
+        what="denoise, T = 200: accuracy over the ten digits",
+        task=Denoise(T=200),
+        rows=(Row(name="LSTM, BPTT", learner={"credit": "bptt"}), _WITHOUT, _sab(5), *_attentive(15, 15)),
+        stop_at=0.99,
+        budget=200_000,
+        quick={"T": 20},
+        note="Kerg et al. (2020) play it up to T = 1,000.",
+    ),
 }
-"""By name, in the paper's order."""
+"""By name: those of Ke et al. in their order, then two of Kerg et al. (2020, arXiv 2006.09471)."""
 
 
 def config(
@@ -229,6 +263,15 @@ def plan(
             wanted = replace(wanted, run=replace(wanted.run, budget=most, device=device))
             found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
     return found
+
+
+def needed(name: str, sequences: Mapping[str, int]) -> int | None:
+    """Sequences that the longest of the leading runs needed; None where there are none, or where they are ``alone``.
+
+    ``sequences``: of finished runs, by their names in the sweep.
+    """
+    beside = [f"{name}/{row.name}/seed " for row in TABLES[name].rows if row.alone]
+    return max((count for run, count in sequences.items() if not run.startswith(tuple(beside))), default=None)
 
 
 def run_name(table: str, row: Row, seed: int) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sabsim.attentive import AttentiveLearner
 from sabsim.graph import capture, first_line, warm_up
 from sabsim.learner import StreamingLearner
 from sabsim.replay import ReplayEvents
@@ -90,12 +91,12 @@ class Blocks:
             learner.load_state_dict(before)
 
 
-def blocks_of(learner: StreamingLearner, stream: TaskStream) -> Blocks | None:
+def blocks_of(learner: StreamingLearner | AttentiveLearner, stream: TaskStream) -> Blocks | None:
     """What plays the learner's blocks on a device where that pays; None where steps are taken one by one.
 
-    On a CUDA device the latter is logged, with what to change.
+    On a CUDA device the latter is logged, with what to change; rivals with self-attention take single steps everywhere.
     """
-    if learner.device.type != "cuda":
+    if learner.device.type != "cuda" or isinstance(learner, AttentiveLearner):
         return None
     size = learner.credit.block
     if stream.length % size or not (learner.block_is_full or learner.block_is_empty):

@@ -9,6 +9,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from sabsim.attentive import AttentiveLearner
 from sabsim.errors import ConfigError, NonFiniteError
 from sabsim.learner import StreamingLearner
 from sabsim.runs.blocks import Blocks, begin_within, blocks_of, part_of
@@ -39,7 +40,7 @@ class HeldOut:
 
 
 def held_out(
-    learner: StreamingLearner,
+    learner: StreamingLearner | AttentiveLearner,
     task: Task,
     *,
     sequences: int | None,
@@ -69,17 +70,18 @@ def held_out(
     streams = ceil(sequences / rounds)
     player = learner.evaluator(streams=streams, seed=seed, learned=learned)
     # Out of phase, so that sequences begin at every place of the learner's block: memory is offered at its end.
-    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=True)
+    stagger = not learner.credit.attends
+    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=stagger)
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
     blocks = blocks_of(player, stream)
-    for done in range(rounds + (not endless)):
+    for done in range(rounds + (stagger and not endless)):
         if blocks is not None:
             _play_blocks(blocks, stream, task.period, sums, ended)
         else:
             _play_steps(player, stream, task.period, sums, ended)
         if after_sequence is not None:
-            after_sequence(min(sequences, (done + endless) * streams))
+            after_sequence(min(sequences, (done + (endless or not stagger)) * streams))
     player.check()
     loss, metric, count = sums.flatten(1).cpu()
     if not torch.isfinite(loss).all():
@@ -89,7 +91,9 @@ def held_out(
     return _found(task, part, loss[played], metric[played], count[played])
 
 
-def _play_steps(player: StreamingLearner, stream: TaskStream, count: int, sums: Tensor, ended: Tensor) -> None:
+def _play_steps(
+    player: StreamingLearner | AttentiveLearner, stream: TaskStream, count: int, sums: Tensor, ended: Tensor
+) -> None:
     """Plays `count` steps, and adds loss, metric and count to `sums`, `(3, rounds, streams)`.
 
     `ended`, `(1, streams)`: sequences that each stream has ended, which is the round that it is in.

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from sabsim.errors import NonFiniteError, TimeUpError
+from sabsim.learner import StreamingLearner
 from sabsim.runs.best import Best
 from sabsim.runs.blocks import Blocks, begin_within, blocks_of, part_of
 from sabsim.runs.build import Parts
@@ -197,6 +198,7 @@ class Loop:
     def _take_blocks(self, blocks: Blocks, count: int) -> None:
         """The same, `count` being a multiple of the learner's block."""
         learner, recorder, clock = self._learner, self._recorder, self._stream.clock
+        assert isinstance(learner, StreamingLearner)  # `blocks_of` has nothing for others
         wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
         steps = self._stream.take(count)
         for first in range(0, count, blocks.size):

@@ -33,7 +33,8 @@ class LearnerOptions:
     input_scale: Annotated[float, arg(metavar="SCALE")] = 0.1
     """Input weights W_x are drawn from -this .. this."""
     credit: _Text = "sab"
-    """How a learning signal becomes a gradient: sab, tbptt, bptt or none."""
+    """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or
+    screened-attention."""
     k_top: Annotated[int, arg(metavar="K")] = 5
     """Microstates recalled per step (k_top; credit rule sab)."""
     k_trunc: Annotated[int, arg(metavar="STEPS")] = 5
@@ -68,7 +69,7 @@ class LearnerOptions:
     input_effect: Annotated[float | None, arg(metavar="WEIGHT", help_behavior_hint="(default: 1)")] = None
     """Weight of what the input did to the state, beside how far the state moved (retention novelty)."""
     buffer: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: half the slots)")] = None
-    """Newest microstates in the short-term buffer of retention relevancy (nu)."""
+    """Newest microstates in the short-term buffer (nu; retention relevancy, credit screened-attention)."""
 
 
 @dataclass(frozen=True, kw_only=True)
