@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
+from sabsim.cli.sweeping import Gpus, Ray, do_all, require_where
 from sabsim.errors import ConfigError
 
 
@@ -29,6 +30,10 @@ class ReproduceOptions:
     """Seeds 0 .. N-1 of every row (figure3: seed 0 alone)."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Runs at once, each in a process with one thread."""
+    ray: Ray = None
+    """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one of this machine, of --jobs CPUs."""
+    gpus: Gpus = None
+    """Share of a GPU for each run, with --ray: 0.25 puts four runs on one."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: the table's)")] = None
     """Most sequences of a run; rows that do not lead get as many as the leading ones needed, or these."""
     quick: bool = False
@@ -64,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"which table? one of {', '.join(what)}, or all; see 'sabsim reproduce --help'")
     choose("table", options.table, [*what, "all"])
     names = list(what) if options.table == "all" else [options.table]
-    require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
+    require_at_least(options, {"seeds": 1} | ({} if options.budget is None else {"budget": 1}))
+    require_where(options)
     _check_rows(options, names)
     failed = False
     out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
@@ -97,7 +103,7 @@ def _draw_figure3(options: ReproduceOptions, out: Path, folder: Path, arguments:
 def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> bool:
     """One table; whether something failed."""
     from sabsim.reproduce import figures_of, plan, write_table
-    from sabsim.runs.sweep import SweepDisplay, Swept, sweep
+    from sabsim.runs.sweep import Swept
     from sabsim.runs.train import train
 
     found, needed = Swept(), options.budget
@@ -107,7 +113,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, ar
         )
         if not runs:
             continue
-        swept = sweep(runs, train, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
+        swept = do_all(runs, train, options)
         found.summaries |= swept.summaries
         found.failures |= swept.failures
         if leading and swept.summaries:

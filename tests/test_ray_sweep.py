@@ -1,0 +1,155 @@
+"""A sweep on Ray: the figures of the local one, on one node and on two of which one dies; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentRunOptions, train_agent
+
+from sabsim.errors import ConfigError
+from sabsim.runs import Display
+from sabsim.runs.ray_sweep import sweep_on_ray
+from sabsim.runs.sweep import Planned, SweepDisplay, sweep
+
+SMALL = AgentConfig(
+    env="sabsim/MemoryChain-v0",
+    env_args={"memory_length": 3},
+    learner=AgentLearnerOptions(hidden=4, slots=4, k_top=2),
+    run=AgentRunOptions(streams=2, steps=40, eval_every=40, eval_episodes=2, final_episodes=2, record_streams=0),
+)
+TIMED = ("seconds", "steps_per_second", "peak_rss_mb", "made_by")
+"""What differs from run to run."""
+
+
+class Noting(Display):
+    """Writes what it is told into a file, a line each; half way a run waits until the file ``dead`` is beside it."""
+
+    def __init__(self, to: Display, log: Path, half: int) -> None:
+        self._to, self._log, self._half = to, log, half
+        self._waited = False
+
+    def due(self) -> bool:
+        return True
+
+    def update(self, status: Any) -> None:
+        if self._to.due():
+            self._to.update(status)
+        if status.done >= self._half and not self._waited:
+            self._waited = True
+            note(self._log, "half")
+            until((self._log.parent / "dead").exists)
+
+    def note(self, text: str) -> None:
+        note(self._log, text)
+
+
+def note(log: Path, text: str) -> None:
+    with log.open("a") as file:
+        file.write(text + "\n")
+
+
+def counted(config: AgentConfig, *, out: Path, resume: bool, display: Display) -> dict[str, Any]:
+    """Trains, and leaves a line in a file beside the runs for every beginning and every end."""
+    log = out.parent / "log.txt"
+    note(log, f"begun {out.name}")
+    there = (out / "summary.json").exists()
+    summary = train_agent(config, out=out, resume=resume, display=Noting(display, log, config.run.steps // 2))
+    note(log, f"{'read' if there else 'ended'} {out.name}")
+    return summary
+
+
+def figures(summaries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """All that must be the same, wherever a run was done; the folder from which it began is another one."""
+    return {
+        name: {key: value for key, value in json.loads(json.dumps(summary)).items() if key not in (*TIMED, "run")}
+        for name, summary in summaries.items()
+    }
+
+
+def plan_of(out: Path, *, seeds: int, steps: int) -> list[Planned]:
+    """So many seeds, and a run that begins as the first."""
+    config = replace(SMALL, run=replace(SMALL.run, steps=steps, eval_every=steps, checkpoint_every=2_000))
+    runs = [
+        Planned(name=f"seed {seed}", config=replace(config, run=replace(config.run, seed=seed)), out=out / str(seed))
+        for seed in range(seeds)
+    ]
+    then = replace(config, run=replace(config.run, begin_from=str(runs[0].out)))
+    return [Planned(name="then", config=then, out=out / "then", after="seed 0"), *runs]
+
+
+@pytest.fixture
+def ray() -> Iterator[Any]:
+    """Ray, and what tests pass to its workers by value, as these cannot import a test."""
+    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'sabsim[ray]'")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield ray
+    ray.shutdown()
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find a node's processes")
+def test_one_of_two_nodes_dies(ray: Any, tmp_path: Path) -> None:
+    """At once and with its workers: its runs go on elsewhere, the table is that of this machine, nothing is done twice."""
+    from ray.cluster_utils import Cluster
+
+    steps = 8_000
+    small = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=small)
+    try:
+        doomed = cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+        out = tmp_path / "ray"
+        dead = threading.Thread(target=power_off, args=(doomed, out))
+        dead.start()
+        runs = plan_of(out, seeds=3, steps=steps)
+        display = SweepDisplay(len(runs), quiet=True)
+        found = sweep_on_ray(runs, counted, address=cluster.address, display=display)
+        dead.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert not found.failures
+    here = plan_of(tmp_path / "here", seeds=3, steps=steps)
+    there = sweep(here, train_agent, jobs=2, display=SweepDisplay(len(here), quiet=True))
+    assert figures(found.summaries) == figures(there.summaries)
+    told = (out / "log.txt").read_text().splitlines()
+    ended = sorted(line for line in told if line.startswith("ended"))
+    assert ended == ["ended 0", "ended 1", "ended 2", "ended then"], told
+    assert not any(line.startswith("read") for line in told)
+    # A run was begun twice, and the second time it did not begin at its beginning.
+    assert sum(line.startswith("begun") for line in told) == 5, told
+    assert sum("goes on from" in line for line in told) == 1, told
+
+
+def power_off(node: Any, out: Path) -> None:
+    """Kills a node and its workers once two runs have come half way."""
+    until(lambda: (out / "log.txt").exists() and (out / "log.txt").read_text().count("half") == 2)
+    raylet = next(info.process.pid for kind, all in node.all_processes.items() if kind == "raylet" for info in all)
+    pids = [raylet, *(int(pid) for pid in Path(f"/proc/{raylet}/task/{raylet}/children").read_text().split())]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    (out / "dead").touch()
+
+
+def until(happened: Any) -> None:
+    """Waits, two minutes at most."""
+    end = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_missing_ray_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'sabsim\[ray\]'"):
+        sweep_on_ray(plan_of(tmp_path, seeds=1, steps=40), train_agent, address="auto", display=SweepDisplay(1, quiet=True))
