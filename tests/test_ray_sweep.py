@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentRunOptions, train_agent
 
-from sabsim.errors import ConfigError
-from sabsim.runs import Display
-from sabsim.runs.ray_sweep import sweep_on_ray
+from sabsim.errors import ConfigError, RunFolderError
+from sabsim.runs import Display, RunConfig, RunOptions
+from sabsim.runs.interrupts import Interrupted
+from sabsim.runs.ray_sweep import gpus_of, sweep_on_ray
+from sabsim.runs.ray_task import Ground, alone, do, locked, unfit, versions
 from sabsim.runs.sweep import Planned, SweepDisplay, sweep
+from sabsim.tasks import Copying
 
 SMALL = AgentConfig(
     env="sabsim/MemoryChain-v0",
@@ -29,6 +34,7 @@ SMALL = AgentConfig(
 )
 TIMED = ("seconds", "steps_per_second", "peak_rss_mb", "made_by")
 """What differs from run to run."""
+SECRET = secrets.token_hex(32)
 
 
 class Noting(Display):
@@ -88,8 +94,12 @@ def plan_of(out: Path, *, seeds: int, steps: int) -> list[Planned]:
 
 
 @pytest.fixture
-def ray() -> Iterator[Any]:
+def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Ray, and what tests pass to its workers by value, as these cannot import a test."""
+    # Clusters of tests have a secret of their own; without one Ray would leave it in the user's home.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", SECRET)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray = pytest.importorskip("ray", reason="needs Ray: pip install 'sabsim[ray]'")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield ray
@@ -149,7 +159,111 @@ def until(happened: Any) -> None:
         time.sleep(0.05)
 
 
-def test_a_missing_ray_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cluster_of_this_machine(ray: Any, tmp_path: Path) -> None:
+    """The figures of the sweep without Ray; a failure is told and not tried again; finished runs are read."""
+    broken = Planned(name="broken", config=replace(SMALL, env="sabsim/Nowhere-v0"), out=tmp_path / "ray" / "broken")
+    hopeless = Planned(name="hopeless", config=SMALL, out=tmp_path / "ray" / "hopeless", after="broken")
+    runs = [*plan_of(tmp_path / "ray", seeds=1, steps=40), broken, hopeless]
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "dead").touch()
+    found = sweep_on_ray(runs, counted, address="local", jobs=2, display=SweepDisplay(len(runs), quiet=True))
+    here = {
+        run.name: train_agent(run.config, out=run.out) for run in reversed(plan_of(tmp_path / "here", seeds=1, steps=40))
+    }
+    assert figures(found.summaries) == figures(here)
+    assert "no environment of this name is registered" in found.failures["broken"]
+    assert found.failures["hopeless"] == "waited for broken, which failed"
+    told = (tmp_path / "ray" / "log.txt").read_text().splitlines()
+    assert sorted(line for line in told if line.startswith(("begun", "ended"))) == [
+        *("begun 0", "begun broken", "begun then", "ended 0", "ended then")
+    ]
+    assert not list(tmp_path.glob("**/.sweep-*"))
+
+
+def test_what_is_refused_before_ray_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    runs, display = plan_of(tmp_path, seeds=1, steps=40), SweepDisplay(2, quiet=True)
+    if find_spec("ray") is not None:
+        with pytest.raises(ConfigError, match="ray = 'somewhere': must be auto, local, HOST:PORT or ray://HOST:PORT"):
+            sweep_on_ray(runs, train_agent, address="somewhere", display=display)
+        with pytest.raises(ConfigError, match=r"ray = 'ray://127.0.0.1:1': no cluster of Ray there"):
+            sweep_on_ray(runs, train_agent, address="ray://127.0.0.1:1", display=display)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"pip install 'sabsim\[ray\]'"):
-        sweep_on_ray(plan_of(tmp_path, seeds=1, steps=40), train_agent, address="auto", display=SweepDisplay(1, quiet=True))
+    with pytest.raises(ConfigError, match=r"ray: is not installed; pip install 'sabsim\[ray\]'"):
+        sweep_on_ray(runs, train_agent, address="auto", display=display)
+
+
+def test_the_share_of_a_gpu() -> None:
+    """By the run's device: what may be on the CPU takes a GPU only if told."""
+    shares = {}
+    for device in ("cpu", "auto", "cuda"):
+        run = RunConfig(task=Copying(T=10), run=RunOptions(device=device))
+        planned = Planned(name=device, config=run, out=Path("nowhere"))
+        shares[device] = (gpus_of(planned, None), gpus_of(planned, 0.25))
+    assert shares == {"cpu": (0, 0), "auto": (0, 0.25), "cuda": (1, 0.25)}
+    assert gpus_of(Planned(name="agent", config=SMALL, out=Path("nowhere")), 0.25) == 0
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    """What a sweep holds."""
+    with (tmp_path / "marker").open("wb") as file:
+        file.write(b"token")
+        file.flush()
+        assert locked(file)
+        yield Ground(None, str(tmp_path / "marker"), "token", versions(), {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"marker": "/nowhere/marker"}, "does not see '/nowhere/marker' (No such file or directory)"),
+        ({"token": "other"}, "sees another "),
+        ({"versions": ("0", *versions()[1:])}, f"has sabsim {versions()[0]}, not 0; install the same on all nodes"),
+    ],
+)
+def test_a_node_that_is_not_fit_says_why(ground: Ground, changes: dict[str, Any], words: str | None) -> None:
+    why = unfit(replace(ground, **changes))
+    assert why is None if words is None else words in (why or "")
+
+
+def test_a_node_that_does_not_see_the_lock_is_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "marker").write_text("token")
+    why = unfit(Ground(None, str(tmp_path / "marker"), "token", versions(), {}))
+    assert "does not see that" in (why or "")
+
+
+def test_nobody_else_is_in_a_run_folder_meanwhile(tmp_path: Path) -> None:
+    with alone(tmp_path / "run"):
+        with (
+            pytest.raises(RunFolderError, match="another process is writing this run"),
+            alone(tmp_path / "run", patience=0),
+        ):
+            pass
+        with alone(tmp_path / "other", patience=0):
+            pass
+    with alone(tmp_path / "run", patience=0):
+        pass
+
+
+def test_how_a_task_ends(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure is a result; a node that is shut down is a death, which Ray makes good; a cancelled run is interrupted."""
+    run = Planned(name="run", config=SMALL, out=tmp_path / "run")
+
+    def ending(error: BaseException) -> Any:
+        def work(config: Any, **_: Any) -> dict[str, Any]:
+            raise error
+
+        return work
+
+    assert do(run, ending(RunFolderError("damaged")), ground, None) == (None, "damaged")
+    assert do(run, ending(RunFolderError("damaged")), replace(ground, token=""), None)[1].startswith("a node sees another")
+    with pytest.raises(Interrupted):
+        do(run, ending(Interrupted("saved", signal.SIGINT)), ground, None)
+
+    def die(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(os, "_exit", die)
+    with pytest.raises(SystemExit, match="143"):
+        do(run, ending(Interrupted("saved", signal.SIGTERM)), ground, None)

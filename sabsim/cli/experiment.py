@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
-from sabsim.cli.sweeping import Gpus, Ray, do_all, require_where
+from sabsim.cli.sweeping import Ray, do_all
 from sabsim.errors import ConfigError, SabsimError
 from sabsim.runs.progress import duration
 
@@ -39,8 +39,6 @@ class ExperimentOptions:
     """Runs at once, each in a process with one thread."""
     ray: Ray = None
     """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one of this machine, of --jobs CPUs."""
-    gpus: Gpus = None
-    """Share of a GPU for each run, with --ray: 0.25 puts four runs on one."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME)")] = None
     """Where the runs are kept, and their analysis in its folder analysis/. Given again after a kill, it goes on."""
     quick: bool = False
@@ -65,8 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.name:
         raise ConfigError("which experiment? such as ambrose; see 'sabsim experiment --help'")
     choose("experiment", options.name, EXPERIMENTS)
-    require_at_least(options, {"seeds": 1, "first_seed": 0})
-    require_where(options)
+    require_at_least(options, {"seeds": 1, "first_seed": 0, "jobs": 1})
     out = Path(options.out or f"runs/{options.name}")
     # Here and not above: help or a mistake need none of what this loads.
     from sabsim.agents.ambrose import ARMS, QUICK, Sizes, plan, work

@@ -28,7 +28,7 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, arguments: Seq
     from sabsim.runs.train import train
 
     planned = figure3.plan(out, quick=options.quick, budget=options.budget)
-    swept = do_all([planned], train, options)
+    swept = do_all([planned], train, options, gpus=options.gpus)
     for reason in swept.failures.values():
         raise SabsimError(f"{figure3.NAME}: {reason}")
     (summary,) = swept.summaries.values()

@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
-from sabsim.cli.sweeping import Gpus, Ray, do_all, require_where
+from sabsim.cli.sweeping import Gpus, Ray, do_all, require_share
 from sabsim.errors import ConfigError
 
 
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"which table? one of {', '.join(what)}, or all; see 'sabsim reproduce --help'")
     choose("table", options.table, [*what, "all"])
     names = list(what) if options.table == "all" else [options.table]
-    require_at_least(options, {"seeds": 1} | ({} if options.budget is None else {"budget": 1}))
-    require_where(options)
+    require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
+    require_share(options.gpus, options.ray)
     _check_rows(options, names)
     failed = False
     out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
@@ -113,7 +113,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, ar
         )
         if not runs:
             continue
-        swept = do_all(runs, train, options)
+        swept = do_all(runs, train, options, gpus=options.gpus)
         found.summaries |= swept.summaries
         found.failures |= swept.failures
         if leading and swept.summaries:

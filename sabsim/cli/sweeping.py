@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 from tyro.conf import arg
 
-from sabsim.choices import require_at_least
 from sabsim.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,27 +30,22 @@ class Where(Protocol):
         """Address of a cluster of Ray."""
 
     @property
-    def gpus(self) -> float | None:
-        """Share of a GPU for a run on it."""
-
-    @property
     def quiet(self) -> bool:
         """Whether nothing is shown."""
 
 
-def require_where(options: Where) -> None:
-    """Raises ConfigError: for `jobs` below 1, or `gpus` out of range or without `ray`."""
-    require_at_least(options, {"jobs": 1})
-    if options.gpus is None:
+def require_share(gpus: float | None, ray: str | None) -> None:
+    """Raises ConfigError: for `gpus` out of range or without `ray`."""
+    if gpus is None:
         return
-    if options.ray is None:
-        raise ConfigError(f"gpus = {options.gpus}: only for --ray")
-    if not 0 < options.gpus <= 1:
-        raise ConfigError(f"gpus = {options.gpus}: must be above 0 and at most 1, the share of a GPU that a run takes")
+    if ray is None:
+        raise ConfigError(f"gpus = {gpus}: only for --ray")
+    if not 0 < gpus <= 1:
+        raise ConfigError(f"gpus = {gpus}: must be above 0 and at most 1, the share of a GPU that a run takes")
 
 
-def do_all(runs: Sequence[Planned], work: Work, where: Where) -> Swept:
-    """Does the runs of a sweep and shows how far they are.
+def do_all(runs: Sequence[Planned], work: Work, where: Where, *, gpus: float | None = None) -> Swept:
+    """Does the runs of a sweep and shows how far they are; `gpus`: the share of one that each takes on Ray.
 
     Raises:
         SabsimError: the plan, the machine or the cluster is not fit
@@ -64,4 +58,4 @@ def do_all(runs: Sequence[Planned], work: Work, where: Where) -> Swept:
         return sweep(runs, work, jobs=where.jobs, display=display)
     from sabsim.runs.ray_sweep import sweep_on_ray
 
-    return sweep_on_ray(runs, work, address=where.ray, jobs=where.jobs, gpus=where.gpus, display=display)
+    return sweep_on_ray(runs, work, address=where.ray, jobs=where.jobs, gpus=gpus, display=display)

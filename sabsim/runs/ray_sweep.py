@@ -105,8 +105,8 @@ def _connected(ray: Any, address: str, jobs: int) -> Iterator[None]:
         ray.init(address=address, **options)
     except ImportError as error:
         raise ConfigError(f"ray = {address!r}: needs more of Ray ({error}); pip install 'sabsim[ray]'") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"ray = {address!r}: no cluster of Ray there; {_FORMS} ({_first_line(error)})") from error
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ConfigError(f"ray = {address!r}: {_FORMS} ({_first_line(error)})") from error
     try:
         yield
     finally:
@@ -123,10 +123,10 @@ def _require_answer(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"ray = {address!r}: nobody answers there ({error}); {_FORMS}") from error
+        raise ConfigError(f"ray = {address!r}: {_FORMS} ({error})") from error
 
 
-_FORMS = "give auto, local, HOST:PORT or ray://HOST:PORT, after 'ray start' on its machines"
+_FORMS = "no cluster of Ray there; give auto, local, HOST:PORT or ray://HOST:PORT, after 'ray start' on its machines"
 
 
 @contextmanager
