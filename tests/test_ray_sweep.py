@@ -227,6 +227,12 @@ def test_a_node_that_is_not_fit_says_why(ground: Ground, changes: dict[str, Any]
     assert why is None if words is None else words in (why or "")
 
 
+def test_sources_may_change_while_a_sweep_goes_on(ground: Ground) -> None:
+    changed = replace(ground, versions=(versions()[0], "another", versions()[2]))
+    assert "has revision " in (unfit(changed) or "")
+    assert unfit(changed, begun=True) is None
+
+
 def test_a_node_that_does_not_see_the_lock_is_not_fit(tmp_path: Path) -> None:
     (tmp_path / "marker").write_text("token")
     why = unfit(Ground(None, str(tmp_path / "marker"), "token", versions(), {}))

@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
-from sabsim.cli.sweeping import Gpus, Ray, do_all, require_share
+from sabsim.cli.sweeping import Gpus, Ray, do_all, joined, require_share
 from sabsim.errors import ConfigError
 
 
@@ -75,11 +75,12 @@ def main(arguments: Sequence[str]) -> int:
     failed = False
     out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
     folder = Path(options.results) if options.results else out / "results"
-    for name in names:
-        if name in TABLES:
-            failed |= _reproduce(name, options, out, folder, arguments)
-        else:
-            _draw_figure3(options, out, folder, arguments)
+    with joined(options):
+        for name in names:
+            if name in TABLES:
+                failed |= _reproduce(name, options, out, folder, arguments)
+            else:
+                _draw_figure3(options, out, folder, arguments)
     return int(failed)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from tyro.conf import arg
@@ -42,6 +43,22 @@ def require_share(gpus: float | None, ray: str | None) -> None:
         raise ConfigError(f"gpus = {gpus}: only for --ray")
     if not 0 < gpus <= 1:
         raise ConfigError(f"gpus = {gpus}: must be above 0 and at most 1, the share of a GPU that a run takes")
+
+
+@contextmanager
+def joined(where: Where) -> Iterator[None]:
+    """Keeps the cluster, if there is to be one, for all sweeps inside.
+
+    Raises:
+        ConfigError: no Ray, or no cluster
+    """
+    if where.ray is None:
+        yield
+        return
+    from sabsim.runs.ray_sweep import connected
+
+    with connected(where.ray, where.jobs):
+        yield
 
 
 def do_all(runs: Sequence[Planned], work: Work, where: Where, *, gpus: float | None = None) -> Swept:

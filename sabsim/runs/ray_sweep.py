@@ -52,7 +52,6 @@ def sweep_on_ray(
         ConfigError: no Ray, no cluster, a node that is not fit, a GPU too few, or a plan as `sweep` refuses it
         KeyboardInterrupt: asked to stop; each run at work has saved a checkpoint
     """
-    ray = _ray()
     check(runs)
     if jobs < 1:
         raise ConfigError(f"jobs = {jobs}: must be at least 1")
@@ -60,7 +59,7 @@ def sweep_on_ray(
         raise ConfigError(f"gpus = {gpus}: must be above 0 and at most 1, the share of a GPU that a run takes")
     if not runs:
         return Swept()
-    with _connected(ray, address, jobs), _common(runs) as ground:
+    with connected(address, jobs) as ray, _common(runs) as ground:
         most = max(gpus_of(run, gpus) for run in runs)
         if most > ray.cluster_resources().get("GPU", 0):
             raise ConfigError(f"gpus = {most:g}: the cluster has no GPU; leave it out, or give --ray another cluster")
@@ -91,10 +90,14 @@ def _ray() -> Any:
 
 
 @contextmanager
-def _connected(ray: Any, address: str, jobs: int) -> Iterator[None]:
-    """Joins the cluster for as long as it is needed; one that this process has joined already is used, and kept."""
+def connected(address: str, jobs: int) -> Iterator[Any]:
+    """Joins the cluster of `address` for as long as it is needed, for one sweep or several; gives the module of Ray.
+
+    One that this process has joined already is used, and kept. Raises ConfigError: no Ray, or no cluster.
+    """
+    ray = _ray()
     if ray.is_initialized():
-        yield
+        yield ray
         return
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
@@ -108,7 +111,7 @@ def _connected(ray: Any, address: str, jobs: int) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise ConfigError(f"ray = {address!r}: {_FORMS} ({_first_line(error)})") from error
     try:
-        yield
+        yield ray
     finally:
         ray.shutdown()
 

@@ -52,8 +52,11 @@ def versions() -> tuple[str, str, str]:
     return sabsim_version(), git_revision(), torch.__version__
 
 
-def unfit(ground: Ground) -> str | None:
-    """Why this node cannot take part, in words; None if it can, and its process now stands on the common ground."""
+def unfit(ground: Ground, *, begun: bool = False) -> str | None:
+    """Why this node cannot take part, in words; None if it can, and its process now stands on the common ground.
+
+    ``begun``: the sweep has begun; an edit of the sources, which changes the revision, does not end what is under way.
+    """
     os.environ.update(ground.environment)
     try:
         if ground.folder is not None:
@@ -69,8 +72,9 @@ def unfit(ground: Ground) -> str | None:
         return f"does not see that '{ground.marker}' is locked; share --out by a file system whose locks hold on all nodes"
     if versions() != ground.versions:
         names = ("sabsim", "revision", "torch")
-        other = [f"{n} {h}, not {w}" for n, h, w in zip(names, versions(), ground.versions, strict=True) if h != w]
-        return f"has {'; '.join(other)}; install the same on all nodes"
+        pairs = zip(names, versions(), ground.versions, strict=True)
+        other = [f"{n} {here}, not {there}" for n, here, there in pairs if here != there and not (begun and n == "revision")]
+        return f"has {'; '.join(other)}; install the same on all nodes" if other else None
     return None
 
 
@@ -79,7 +83,7 @@ def do(run: Planned, work: Work, ground: Ground, board: Any) -> tuple[dict[str, 
 
     Raises KeyboardInterrupt: Ray was asked to cancel it; a checkpoint was saved.
     """
-    why = unfit(ground)
+    why = unfit(ground, begun=True)
     if why is not None:
         return None, f"a node {why}"
     try:
