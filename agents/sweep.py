@@ -176,8 +176,9 @@ def write_table(lines: Sequence[Line], about: Mapping[str, Any], folder: Path, *
     text += [f"| {' | '.join(TITLES)} |", f"| --- | --- | {' | '.join('---:' for _ in TITLES[2:])} |"]
     text += [f"| {' | '.join(row)} |" for row in rows]
     text += ["", "Means of the runs' last evaluations over seeds, with 95 % intervals (Student's t over seeds).", ""]
-    text += [f"- {line.environment}, {line.credit}, seed {s}: {why}" for line in lines for s, why in line.failures.items()]
-    text += ["", f"    {about['command']}", ""]
+    told = [f"- {line.environment}, {line.credit}, seed {s}: {why}" for line in lines for s, why in line.failures.items()]
+    text += ["Failed:", "", *told, ""] if told else []
+    text += [f"    {about['command']}", ""]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         paths[0].write_text(json.dumps(stored, indent=1, allow_nan=False) + "\n")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sabsim.errors import ConfigError, SabsimError, StorageError
+from sabsim.runs.machine import git_revision
 from sabsim.runs.ray_task import Board, Ground, do, locked, unfit, versions
 from sabsim.runs.sweep import Planned, SweepDisplay, Swept, Work, check, follow
 
@@ -162,7 +163,11 @@ def _look_at_nodes(ray: Any, ground: Ground) -> None:
     """Raises ConfigError: a node that could be given a run is not fit for it."""
     look = ray.remote(num_cpus=0, max_retries=0)(unfit)
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
-    asked = [(node, look.options(scheduling_strategy=_on(ray, node["NodeID"])).remote(ground)) for node in nodes]
+    # Of a command's several sweeps, the sources may have been edited since the first.
+    edited = git_revision() != ground.versions[1]
+    asked = [
+        (node, look.options(scheduling_strategy=_on(ray, node["NodeID"])).remote(ground, begun=edited)) for node in nodes
+    ]
     for node, answer in asked:
         try:
             why = ray.get(answer, timeout=_ANSWER)

@@ -73,7 +73,8 @@ def unfit(ground: Ground, *, begun: bool = False) -> str | None:
     if versions() != ground.versions:
         names = ("sabsim", "revision", "torch")
         pairs = zip(names, versions(), ground.versions, strict=True)
-        other = [f"{n} {here}, not {there}" for n, here, there in pairs if here != there and not (begun and n == "revision")]
+        asked = (pair for pair in pairs if not (begun and pair[0] == "revision"))
+        other = [f"{name} {here}, not {there}" for name, here, there in asked if here != there]
         return f"has {'; '.join(other)}; install the same on all nodes" if other else None
     return None
 
