@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, held-out sequences or episodes"),
     "watch": Command("sabsim.cli.watch", "write a GIF of an agent's episode: what it recalls, where credit goes"),
     "analyze": Command("sabsim.cli.analyze", "measure replay against null models; tables, figures, a report"),
+    "sweep": Command("sabsim.cli.sweep", "train agents over environments, credit rules and seeds; a table"),
     "experiment": Command("sabsim.cli.experiment", "run a published experiment on agents, figure and all"),
     "reproduce": Command("sabsim.cli.reproduce", "run a table of the SAB paper again, beside the paper's figures"),
     "gradients": Command("sabsim.cli.gradients", "which steps a run's gradient reaches, under SAB, BPTT and others"),

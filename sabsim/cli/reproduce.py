@@ -16,6 +16,7 @@ from tyro.conf import Positional, arg
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
 from sabsim.cli.run import end_of
+from sabsim.cli.sweeping import Gpus, Ray, do_all, joined, require_share
 from sabsim.errors import ConfigError, TimeUpError
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class ReproduceOptions:
     """Seeds 0 .. N-1 of every row (figure3: seed 0 alone)."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Runs at once, each in a process with one thread."""
+    ray: Ray = None
+    """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one of this machine, of --jobs CPUs."""
+    gpus: Gpus = None
+    """Share of a GPU for each run, with --ray: 0.25 puts four runs on one."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: the table's)")] = None
     """Most sequences of a run; rows that do not lead get as many as the leading ones needed, or these."""
     full: bool = False
@@ -80,6 +85,9 @@ def main(arguments: Sequence[str]) -> int:
     choose("table", options.table, [*what, "all"])
     names = list(what) if options.table == "all" else [options.table]
     require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
+    require_share(options.gpus, options.ray)
+    if options.minutes is not None and options.ray is not None:
+        raise ConfigError(f"minutes = {options.minutes:g}: only without --ray, whose machines have clocks of their own")
     _check_rows(options, names)
     if options.full and options.quick:
         raise ConfigError("full and quick: a table has one size at a time; leave one of them out")
@@ -90,11 +98,12 @@ def main(arguments: Sequence[str]) -> int:
         options.out or ("runs/quick-tables" if options.quick else "runs/full-tables" if options.full else "runs/tables")
     )
     folder = Path(options.results) if options.results else out / "results"
-    for name in names:
-        if name in TABLES:
-            status = max(status, _reproduce(name, options, out, folder, arguments, until))
-        else:
-            _draw_figure3(options, out, folder, arguments)
+    with joined(options):
+        for name in names:
+            if name in TABLES:
+                status = max(status, _reproduce(name, options, out, folder, arguments, until))
+            else:
+                _draw_figure3(options, out, folder, arguments)
     return status
 
 
@@ -152,7 +161,7 @@ def _reproduce(
         write_table,
     )
     from sabsim.reproduce.tables import needed
-    from sabsim.runs.sweep import SweepDisplay, Swept, sweep
+    from sabsim.runs.sweep import Swept
 
     stored_rows(name, folder, quick=options.quick)  # what cannot be added to is told before anything is run
     found, folders, budget = Swept(), dict[str, Path](), options.budget
@@ -173,7 +182,7 @@ def _reproduce(
         if not runs:
             continue
         folders |= {run.name: run.out for run in runs}
-        swept = sweep(runs, work, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
+        swept = do_all(runs, work, options, gpus=options.gpus)
         found.summaries |= swept.summaries
         found.failures |= swept.failures | swept.paused
         found.paused |= swept.paused
