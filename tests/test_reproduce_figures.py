@@ -267,7 +267,8 @@ def test_the_page_of_results_is_up_to_date(tmp_path: Path) -> None:
     page.write_text((root / "docs" / "results.md").read_text())
     assert main(["reproduce", "--render", str(page), "--results", str(root / "results" / "tables")]) == 0
     assert page.read_text() == (root / "docs" / "results.md").read_text()
-    for table in TABLES:
+    shown = [name for name in TABLES if not name.endswith("-full") or (root / f"results/tables/{name}.json").exists()]
+    for table in shown:
         assert f"\n<!-- {table} -->\n" in page.read_text()
 
 

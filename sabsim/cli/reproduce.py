@@ -41,8 +41,6 @@ class ReproduceOptions:
     """Share of a GPU for each run, with --ray: 0.25 puts four runs on one."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: the table's)")] = None
     """Most sequences of a run; rows that do not lead get as many as the leading ones needed, or these."""
-    full: bool = False
-    """The paper's sizes, for a GPU (table6, table7, table8, table8-permuted); kept in runs/full-tables."""
     device: Annotated[str, arg(metavar="NAME")] = "auto"
     """Where to compute: cpu, cuda, or auto (cuda if there is one)."""
     minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
@@ -65,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         SabsimError: whatever is wrong with options, folders, data or disk, in one line
     """
-    from sabsim.reproduce import TABLES, figure3, full_size
+    from sabsim.reproduce import TABLES, figure3
 
     what = {name: table.what for name, table in TABLES.items()} | {figure3.NAME: figure3.WHAT}
     options = parse(
@@ -83,20 +81,14 @@ def main(arguments: Sequence[str]) -> int:
     if not options.table:
         raise ConfigError(f"which table? one of {', '.join(what)}, or all; see 'sabsim reproduce --help'")
     choose("table", options.table, [*what, "all"])
-    names = list(what) if options.table == "all" else [options.table]
+    names = [name for name in what if not name.endswith("-full")] if options.table == "all" else [options.table]
     require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
     require_share(options.gpus, options.ray)
     if options.minutes is not None and options.ray is not None:
         raise ConfigError(f"minutes = {options.minutes:g}: only without --ray, whose machines have clocks of their own")
     _check_rows(options, names)
-    if options.full and options.quick:
-        raise ConfigError("full and quick: a table has one size at a time; leave one of them out")
-    for name in names if options.full else ():
-        full_size(name)
     until, status = end_of(options.minutes), 0
-    out = Path(
-        options.out or ("runs/quick-tables" if options.quick else "runs/full-tables" if options.full else "runs/tables")
-    )
+    out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
     folder = Path(options.results) if options.results else out / "results"
     with joined(options):
         for name in names:
@@ -152,7 +144,6 @@ def _reproduce(
     from sabsim.reproduce import (
         figures_of,
         finished_runs,
-        full_size,
         merge,
         plan,
         stored_rows,
@@ -165,7 +156,6 @@ def _reproduce(
 
     stored_rows(name, folder, quick=options.quick)  # what cannot be added to is told before anything is run
     found, folders, budget = Swept(), dict[str, Path](), options.budget
-    full = full_size(name) if options.full else None
     work = transfer.work_of(name, quick=options.quick, until=until)
     for leading in (True, False):
         runs = plan(
@@ -176,7 +166,6 @@ def _reproduce(
             quick=options.quick,
             leading=leading,
             budget=budget,
-            full=full,
             device=options.device,
         )
         if not runs:
@@ -193,7 +182,7 @@ def _reproduce(
             budget = needed(name, sequences) or budget
     summaries = {run: with_origin(summary, folders[run]) for run, summary in found.summaries.items()}
     new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
-    finished = finished_runs(name, out, quick=options.quick, full=full)
+    finished = finished_runs(name, out, quick=options.quick)
     left = figures_of(name, finished, {})
     rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
     _show(name, rows, quick=options.quick)

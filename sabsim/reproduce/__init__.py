@@ -2,7 +2,6 @@
 
 from .collect import finished_runs, with_origin
 from .figures import Figures, figures_of
-from .full import FULL, full_size
 from .page import PARTS, render_page
 from .paper import PAPER, Published, published
 from .rendering import as_markdown
@@ -10,7 +9,6 @@ from .store import merge, stored_rows, write_table
 from .tables import TABLES, Row, Table, plan
 
 __all__ = [
-    "FULL",
     "PAPER",
     "PARTS",
     "TABLES",
@@ -21,7 +19,6 @@ __all__ = [
     "as_markdown",
     "figures_of",
     "finished_runs",
-    "full_size",
     "merge",
     "plan",
     "published",

@@ -79,5 +79,5 @@ PAPER: Mapping[str, Mapping[str, Published]] = {
 
 
 def published(table: str, row: str) -> Published | None:
-    """The figure of a row, None where none was found."""
-    return PAPER.get(table, {}).get(row)
+    """The figure of a row, None where none was found; a table at the paper's size has those of the small one."""
+    return PAPER.get(table.removesuffix("-full"), {}).get(row)

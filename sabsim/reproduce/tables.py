@@ -19,7 +19,7 @@ from sabsim.runs.recipes import RECIPES, Recipe
 from sabsim.runs.sweep import Planned
 from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels, Task
 
-from .full import Full
+from .full import FULL, Full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,8 @@ class Table:
 
     ``what`` it measures; ``task``; ``stop_at``: metric at which rows that lead stop, None: never; ``budget``: most
     sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in
-    the paper; ``lengths``: T at which runs are played when they have ended (`sabsim.reproduce.transfer`).
+    the paper; ``lengths``: T at which runs are played when they have ended (`sabsim.reproduce.transfer`); ``learner``,
+    ``optimizer``, ``run``: options of all rows that differ from the task's recipe.
     """
 
     what: str
@@ -60,6 +61,9 @@ class Table:
     quick: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
     lengths: tuple[int, ...] = ()
+    learner: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
 
     def row(self, name: str) -> Row:
         """The row of this name. Raises KeyError without one."""
@@ -140,20 +144,40 @@ _CHARACTERS = (
 _SAB_TEXT = Row(name="SAB (20, 5, 10)", learner={"k_trunc": 20, "k_top": 5, "k_att": 10, "explore": 0.0})
 
 
+_EVERY_14 = {"k_trunc": 14, "k_top": 5, "k_att": 14}
+
+
 def _pixels(permuted: bool) -> Table:
     return Table(
         what=f"MNIST pixel by pixel{', permuted' * permuted}: accuracy (%/100) on the test images",
         task=Pixels(images="mnist", permuted=permuted),
         rows=(
             *(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in (14, 28)),
-            Row(name="no replay", learner={"replays": 0, "k_trunc": 14, "k_att": 14, "explore": 0.0}),
-            Row(name="SAB (14, 5, 14)", learner={"k_trunc": 14, "k_top": 5, "k_att": 14, "explore": 0.0}),
+            Row(name="no replay", learner={**_EVERY_14, "replays": 0}),
+            Row(name="SAB (14, 5, 14)", learner=_EVERY_14),
             *_attentive(10, 10, leads=False),
         ),
         stop_at=None,
-        budget=50_000,
+        budget=8_000,
         quick={"images": "digits"},
-        note="One pass of the training images; the paper trained for many.",
+        note="A seventh of a pass of the training images (8,000); the paper trained for many passes.",
+        # All states that are offered in 784 steps are kept. With streams in phase 55 of 56 blocks have no signal, and cost
+        # little.
+        learner={"retention": "recent", "slots": 56, "replays": 5, "update_every": None},
+        optimizer={"lr": 1e-3},
+        run={"streams": 32, "stagger": False},
+    )
+
+
+def _at_full_size(table: Table, full: Full) -> Table:
+    return replace(
+        table,
+        what=f"{table.what}; at the paper's size",
+        budget=full.budget,
+        note=full.note,
+        learner={**table.learner, **full.learner},
+        optimizer={**table.optimizer, **full.optimizer},
+        run={**table.run, **full.run},
     )
 
 
@@ -203,26 +227,18 @@ TABLES: dict[str, Table] = {
         note="Kerg et al. (2020) play it up to T = 1,000.",
     ),
 }
-"""By name: those of Ke et al. in their order, then two of Kerg et al. (2020, arXiv 2006.09471)."""
+TABLES |= {f"{name}-full": _at_full_size(TABLES[name], full) for name, full in FULL.items()}
+"""By name: those of Ke et al. in their order, two of Kerg et al. (2020, arXiv 2006.09471), and some at the paper's size."""
 
 
-def config(
-    table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None, full: Full | None = None
-) -> RunConfig:
-    """The run of one row and seed; ``budget``: sequences it gets, by default the table's; ``full``: its full size."""
+def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None) -> RunConfig:
+    """The run of one row and seed; ``budget``: sequences it gets, by default the table's."""
     recipe = RECIPES.get(table.task.name, Recipe())
-    if full is not None:
-        recipe = Recipe(
-            learner=replace(recipe.learner, **full.learner),
-            optimizer=replace(recipe.optimizer, **full.optimizer),
-            run=replace(recipe.run, **full.run),
-        )
-        table = replace(table, budget=full.budget)
     task = replace(table.task, **table.quick) if quick else table.task
-    learner: LearnerOptions = replace(recipe.learner, **row.learner)
-    optimizer: OptimizerOptions = replace(recipe.optimizer, **row.optimizer)
+    learner: LearnerOptions = replace(recipe.learner, **{**table.learner, **row.learner})
+    optimizer: OptimizerOptions = replace(recipe.optimizer, **{**table.optimizer, **row.optimizer})
     run: RunOptions = replace(
-        recipe.run,
+        replace(recipe.run, **table.run),
         seed=seed,
         budget=budget or (QUICK_BUDGET if quick else table.budget),
         stop_at=table.stop_at if row.leads else None,
@@ -244,13 +260,12 @@ def plan(
     quick: bool,
     leading: bool,
     budget: int | None = None,
-    full: Full | None = None,
     device: str = "auto",
 ) -> list[Planned]:
     """The runs of a table's rows, those that lead or the others: ``out/TABLE/ROW/SEED``.
 
-    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those. ``full``: of what
-    full size the runs are; ``device``: where they compute.
+    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those.
+    ``device``: where they compute.
     """
     table, found = TABLES[name], []
     for row in table.rows:
@@ -258,7 +273,7 @@ def plan(
             continue
         for seed in range(seeds):
             folder = out / name / row.folder / str(seed)
-            wanted = config(table, row, seed, quick=quick, budget=budget, full=full)
+            wanted = config(table, row, seed, quick=quick, budget=budget)
             most = max(wanted.run.budget, begun_with(folder))
             wanted = replace(wanted, run=replace(wanted.run, budget=most, device=device))
             found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
