@@ -126,7 +126,8 @@ def measure(
     if config.learner.replay_threshold > 0:
         raise ConfigError(f"replay_threshold = {config.learner.replay_threshold}: only runs without one can be measured")
     run = replace(config.run, streams=sequences, seed=seed, device="cpu", dtype="float64", backend="torch")
-    config = replace(config, run=run)
+    # The oracle knows no range: gradients are those of the cell itself.
+    config = replace(config, run=run, learner=replace(config.learner, familiar=False))
     learner = build_learner(config)
     for name, value in learner.learned.items():
         value.copy_(learned[name])

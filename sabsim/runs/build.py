@@ -78,6 +78,7 @@ def build_learner(config: RunConfig) -> StreamingLearner:
         credit=build_credit(config),
         retention=_retention_of_run(config),
         optimizer=build_optimizer(config.optimizer),
+        familiar=config.learner.familiar,
         streams=config.run.streams,
         seed=config.run.seed,
         device=config.run.device,
