@@ -15,6 +15,7 @@ from torch import Tensor
 from .credit import CreditRule
 from .errors import ConfigError
 from .exploration import Exploration
+from .familiar import FamiliarRange
 from .macrostate import Macrostate
 from .network import Network, Parameters
 from .offering import Place, Score, place_block, score_block
@@ -43,6 +44,7 @@ class Backend:
         self.macrostate: Callable[..., Macrostate] = Macrostate
         self.replay: Callable[..., Replay] = Replay
         self.usual: Callable[..., UsualInput] = UsualInput
+        self.familiar: Callable[..., FamiliarRange] = FamiliarRange
         self.watch: Callable[..., Watch] = Watch
         self.exploration: Callable[..., Exploration] = Exploration
         self.score_block: Score = score_block

@@ -53,6 +53,7 @@ class StreamingLearner:
         device: "cpu", "cuda", or "auto" (CUDA if there is one).
         dtype: torch.float32 or torch.float64.
         encoder: a torch module before the cell, trained with the rest; ``step`` then takes its observations instead of x.
+        familiar: while it does not learn, each unit's c stays in the range that it had in learning (see FamiliarRange).
         backend: what computes: "torch", "native" (compiled C; the combinations that it serves are in
             `sabsim.backend`), or "auto", native where it can.
 
@@ -67,6 +68,7 @@ class StreamingLearner:
         retention: Retention,
         optimizer: Optimizer,
         encoder: Encoder | None = None,
+        familiar: bool = False,
         streams: int = 1,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -114,6 +116,7 @@ class StreamingLearner:
             k_trunc=credit.k_trunc,
             raw=raw,
         )
+        self._familiar = self._backend.familiar(self._parameters, streams=streams) if familiar else None
         self._memory: Macrostate | None = None
         self._replay: Replay | None = None
         self._usual: UsualInput | None = None
@@ -165,6 +168,8 @@ class StreamingLearner:
             self._exploration = self._backend.exploration(
                 block=credit.block, streams=streams, slots=slots, temperature=credit.explore, like=self.flat
             )
+            if self._familiar is not None:
+                self._familiar.begin(self._exploration.arrays["exploring"])
         self._draw_noise()
         self.window.refresh(self._memory)
 
@@ -192,14 +197,15 @@ class StreamingLearner:
 
     @property
     def learned(self) -> dict[str, Tensor]:
-        """Views by name of all that an evaluation needs: parameters and, where retention wants it, the usual input.
+        """Views by name of all that an evaluation needs: parameters, usual input, familiar range, if there are such.
 
         Once there were updates, and if the optimiser keeps their average, these are the averaged parameters.
         """
         averaged = "average" in self._optim and int(self.updates) > 0
         parameters = self._parameters.named(self._optim["average"]) if averaged else self.parameters
-        usual = {} if self._usual is None else {f"usual.{name}": array for name, array in self._usual.arrays.items()}
-        return parameters | usual
+        rooms = {"usual": self._usual, "familiar": self._familiar}
+        more = {f"{at}.{name}": array for at, room in rooms.items() if room for name, array in room.arrays.items()}
+        return parameters | more
 
     @property
     def grads(self) -> dict[str, Tensor]:
@@ -273,6 +279,8 @@ class StreamingLearner:
         self.window.cut(self._position, done)
         if self._exploration is not None:
             self._exploration.begin(done)
+            if self._familiar is not None and self.learning:
+                self._familiar.begin(self._exploration.arrays["exploring"])
         if self._memory is not None:
             self._memory.clear(done)
 
@@ -290,6 +298,8 @@ class StreamingLearner:
         y = self.window.step(self._position, inputs, self._memory, self._exploration if self.learning else None)
         self._position += 1
         self.clock += 1
+        if self._familiar is not None and not self.learning:
+            self._familiar.hold(self.window.rings["c"][self._position])
         if self.credit.forgets:
             self.window.forget(self._position)
         return y
@@ -388,6 +398,9 @@ class StreamingLearner:
             return
         if self._usual is not None and self.learning:
             self._usual.follow(self.window)
+        if self._familiar is not None and self.learning:
+            exploration = self._exploration
+            self._familiar.follow(self.window, None if exploration is None else exploration.arrays["exploring"])
         if self._memory is not None:
             offer_block(
                 self.window,
@@ -433,6 +446,7 @@ class StreamingLearner:
             retention=self.retention,
             optimizer=self.optimizer,
             encoder=self.encoder,
+            familiar=self._familiar is not None,
             streams=self.streams if streams is None else streams,
             seed=seed,
             device=self.device,
@@ -486,6 +500,8 @@ class StreamingLearner:
             rooms["learner"]["usual_credit"] = self._replay.usual
         if self._usual is not None:
             rooms["usual"] = self._usual.arrays
+        if self._familiar is not None:
+            rooms["familiar"] = self._familiar.arrays | {"strange": self._familiar.strange}
         if self._encoding is not None and self._encoding.arrays:
             rooms["encoder"] = self._encoding.arrays
         if self._exploration is not None:

@@ -57,7 +57,8 @@ class Case:
         network = Network(d_in=D_IN, d_out=D_OUT, hidden=self.hidden, stores=self.stores)  # type: ignore[arg-type]
         keywords = {"streams": STREAMS, "seed": 4, "dtype": torch.float64} | settings
         return StreamingLearner(
-            network, credit=self.credit, retention=self.retention, optimizer=self.optimizer, backend=backend, **keywords
+            network, credit=self.credit, retention=self.retention, optimizer=self.optimizer, familiar=True, backend=backend,
+            **keywords,
         )
 
 

@@ -127,7 +127,8 @@ def measure(
     if config.learner.replay_threshold > 0:
         raise ConfigError(f"replay_threshold = {config.learner.replay_threshold}: only runs without one can be measured")
     run = replace(config.run, streams=sequences, seed=seed, device="cpu", dtype="float64", backend="torch")
-    config = replace(config, run=run)
+    # The oracle knows no range: gradients are those of the cell itself.
+    config = replace(config, run=run, learner=replace(config.learner, familiar=False))
     learner = build_learner(config)
     if isinstance(learner, AttentiveLearner):
         raise ConfigError(f"credit = {learner.credit.name!r}: cannot be measured; runs of sab, tbptt, bptt can")

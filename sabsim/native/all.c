@@ -13,5 +13,6 @@
 #include "replay.c"
 #include "noise.c"
 #include "novelty.c"
+#include "familiar.c"
 #include "macrostate.c"
 #include "optimizer.c"

@@ -24,6 +24,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "advance": [_PLACE],
     "look": [_PLACE],
     "follow": [_PLACE, ctypes.c_double],
+    "familiar": [_PLACE, ctypes.c_double],
     "novelty": [_PLACE, _WORD, ctypes.c_double],
     "noise": [_WORD, _PLACE, _PLACE],
     "choose": [_PLACE, ctypes.c_double, _PLACE, _PLACE],

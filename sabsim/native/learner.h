@@ -94,6 +94,9 @@ typedef struct {
     int64_t *filled; /* (B) slots from this one on are empty */
     real *noise;     /* (block, B, S); NULL where nothing explores */
     real *exploring; /* (B) */
+    real *familiar_low; /* (n) */
+    real *familiar_high; /* (n) */
+    real *strange; /* (B) whether a stream has explored in the block under way */
     real *coin;      /* (B) */
     real *exploring_sharpness; /* (B) what scores are multiplied by */
 

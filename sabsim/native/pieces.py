@@ -12,6 +12,7 @@ from torch import Tensor
 from .. import offering
 from ..backend import Backend, BackendName, Update
 from ..exploration import Exploration
+from ..familiar import FADING, MOST, FamiliarRange
 from ..macrostate import Macrostate
 from ..network import Parameters
 from ..optim import Adam, Optimizer
@@ -43,6 +44,7 @@ class NativeBackend(Backend):
         self.macrostate = partial(NativeMacrostate, calls)
         self.replay = partial(NativeReplay, calls)
         self.usual = partial(NativeUsual, calls)
+        self.familiar = partial(NativeFamiliar, calls)
         self.watch = partial(NativeWatch, calls)
         self.exploration = partial(NativeExploration, calls)
         self.score_block = partial(score_block, calls)
@@ -241,6 +243,21 @@ class NativeUsual(UsualInput):
 
     def follow(self, window: Window) -> None:
         self._calls.follow(self._calls.at, MEMORY)
+
+
+class NativeFamiliar(FamiliarRange):
+    """The familiar range; only following it is native."""
+
+    def __init__(self, calls: Calls, parameters: Parameters, *, streams: int) -> None:
+        super().__init__(parameters, streams=streams)
+        self._calls = calls
+        calls.learner.bind(familiar_low=self.arrays["low"], familiar_high=self.arrays["high"], strange=self.strange)
+
+    def follow(self, window: Window, exploring: Tensor | None) -> None:
+        steps = int(self.arrays["steps"].add_(window.block))
+        self._calls.familiar(self._calls.at, min(MOST, FADING * window.block / steps))
+        if exploring is not None:
+            self.strange.copy_(exploring)
 
 
 class NativeWatch(Watch):

@@ -95,7 +95,7 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
         if backend == "native":
             raise ConfigError(f"backend = 'native': cannot compute credit {credit.name}; use backend torch or auto")
         return AttentiveLearner(network, credit=credit, learning=learning, **same)
-    learner = StreamingLearner(network, credit=credit, backend=backend, **same)
+    learner = StreamingLearner(network, credit=credit, backend=backend, familiar=config.learner.familiar, **same)
     learner.learning = learning
     return learner
 

@@ -32,6 +32,8 @@ class LearnerOptions:
     """Biases of the gate that keeps the state are drawn from 0 .. this (lstm, gru)."""
     input_scale: Annotated[float, arg(metavar="SCALE")] = 0.1
     """Input weights W_x are drawn from -this .. this."""
+    familiar: bool = True
+    """Evaluations keep each unit's cell state c within the range it had in training (lstm, gru)."""
     credit: _Text = "sab"
     """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or
     screened-attention."""
