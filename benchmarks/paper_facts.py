@@ -231,7 +231,7 @@ def overflow_often(options: argparse.Namespace) -> Fact:
     """Eq. 1-5, trained on short sequences, many seeds."""
     sizes = {"T": 30, "hidden": 128, "batch": 20, "updates": 2 * options.updates, "clip": math.inf}
     return Fact(
-        "How often, and how",
+        "Eq. 1-5 overflow: how often",
         f"The same with T = 30 and ten seeds, {sizes['updates']} updates at most, no clip.",
         [{"seed": seed, **literal_training("eq. 1-5", **sizes, seed=seed)} for seed in range(10)],
     )
