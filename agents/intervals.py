@@ -42,6 +42,20 @@ def of_mean(values: NDArray[np.float64]) -> Interval:
     return Interval(mean, float(found.low), float(found.high))
 
 
+def of_seeds(values: NDArray[np.float64]) -> Interval:
+    """Of the mean over seeds, ``values`` (seeds,): Student's t, as the few seeds of a sweep are too few for a bootstrap.
+
+    Values that are all the same have an interval of no width; a single value has none.
+    """
+    from scipy.stats import sem, t
+
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Interval(mean, None, None)
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values)) if np.ptp(values) else 0.0
+    return Interval(mean, mean - half, mean + half)
+
+
 def of_share(successes: int, of: int) -> Interval:
     """Of a share, ``successes`` of ``of`` > 0: Wilson's interval (Wilson 1927), which suits shares near 0 and 1 as well."""
     from scipy.stats import binomtest

@@ -23,3 +23,9 @@ class StorageError(SabsimError, OSError):
 
 class DataError(SabsimError):
     """A data file is missing, truncated, altered or unreadable; the message says what to put where."""
+
+
+class TimeUpError(SabsimError):
+    """The minutes that a run was given are over; it saved a checkpoint and goes on with --resume. `status`: exit status."""
+
+    status = 75  # EX_TEMPFAIL of sysexits.h: try again

@@ -1,4 +1,5 @@
-"""Exploration: recall at a temperature, with Gumbel noise on the choice of what is recalled, in half of the sequences.
+"""Exploration: recall at a temperature, with Gumbel noise on the choice of what is recalled, in half of the sequences
+or, where exploration fades, in fewer and fewer.
 
 Attention that has settled on some microstates gives the others no weight, and so no credit and no reason to be chosen. At a
 high temperature every microstate is read now and then, with a weight that lets credit through.
@@ -32,15 +33,22 @@ class Exploration:
             "sharpness": like.new_full((streams, 1), 1 / temperature),
         }
 
-    def draw(self, generator: torch.Generator) -> None:
-        """Before a block: noise for all its choices, and whether the sequences that begin in it explore."""
+    def draw(self, generator: torch.Generator, share: Tensor | float) -> None:
+        """Before a block: noise for all its choices, and which sequences explore of those that begin in it: a ``share``."""
         noise = self.arrays["noise"]
         if noise.shape[2] < MANY_SLOTS:
             noise.exponential_(generator=generator).clamp_min_(1e-30)
         else:
             noise.uniform_(generator=generator).clamp_min_(1e-30).log_().neg_()
         noise.log_().neg_()
-        self.arrays["coin"].bernoulli_(0.5, generator=generator)
+        self.toss(generator, share)
+
+    def toss(self, generator: torch.Generator, share: Tensor | float) -> None:
+        """Whether the sequences that begin in the next block explore."""
+        coin = self.arrays["coin"]
+        if isinstance(share, Tensor):
+            share = share.expand_as(coin)
+        coin.bernoulli_(share, generator=generator)
 
     def begin(self, done: Tensor) -> None:
         """The streams in ``done`` (B,) begin a sequence."""

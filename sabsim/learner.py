@@ -73,6 +73,8 @@ class StreamingLearner:
         dtype: torch.dtype = torch.float32,
         backend: BackendName = "auto",
     ) -> None:
+        if credit.attends:
+            raise ConfigError(f"credit = {credit.name!r}: belongs to an AttentiveLearner, not to a StreamingLearner")
         if streams < 1:
             raise ConfigError(f"streams = {streams}: must be at least 1")
         if dtype not in (torch.float32, torch.float64):
@@ -136,6 +138,7 @@ class StreamingLearner:
                     k_trunc=credit.k_trunc,
                     negligible=credit.negligible,
                     threshold=credit.replay_threshold,
+                    share=credit.replay_share,
                 )
         self._encoding: Encoding | None = None
         if encoder is not None and module is not None:
@@ -232,6 +235,19 @@ class StreamingLearner:
             return None
         rings, last = self.window.rings, self._position - 1
         return ReadEvents(rings["index"][last], rings["weight"][last], rings["stamp"][last])
+
+    @property
+    def read_in_block(self) -> ReadEvents | None:
+        """What each step of the block just ended read, ``(block, streams, K)``; None without recall."""
+        if self._memory is None:
+            return None
+        rings, block = self.window.rings, slice(self.window.history, self.window.end)
+        return ReadEvents(rings["index"][block], rings["weight"][block], rings["stamp"][block])
+
+    @property
+    def hidden_in_block(self) -> Tensor:
+        """The hidden states h of the block just ended, ``(block, streams, hidden)``; valid as ``hidden`` is."""
+        return self.window.rings["readout"][self.window.history : self.window.end, :, : self.network.hidden]
 
     @property
     def hidden(self) -> Tensor:
@@ -360,7 +376,7 @@ class StreamingLearner:
         due = total > self._typical
         self._typical.lerp_(torch.nan_to_num(total), 1 - TRIGGER_DECAY)
         finite = self._step_of_optimizer(self.flat, self.grad, self._optim, due, self._decaying)
-        self.grad.copy_(torch.where(due | ~finite, 0.0, self.grad))
+        self.grad.masked_fill_(due | ~finite, 0.0)
         return finite
 
     def _block_loss(self) -> Tensor:
@@ -390,7 +406,12 @@ class StreamingLearner:
 
     def _draw_noise(self) -> None:
         if self._exploration is not None:
-            self._exploration.draw(self.generator)
+            self._exploration.draw(self.generator, self._exploring_share())
+
+    def _exploring_share(self) -> Tensor | float:
+        """Share of the sequences that begin now which explore."""
+        decay = self.credit.explore_decay
+        return 0.5 / (1 + self._optim["signals"].to(self.dtype) / decay) if decay else 0.5
 
     def segments(self, rows: int) -> Segments:
         """Room to run up to ``rows`` segments of microstates again and walk them back, into this learner's gradient."""
@@ -429,6 +450,8 @@ class StreamingLearner:
     def state_dict(self) -> dict[str, Tensor | int]:
         """Everything: parameters, gradient, optimiser, macrostate, rings, generator, clocks; flat, by name."""
         self.window.settle(self._position)
+        if self._memory is not None:
+            self._memory.settle()
         state: dict[str, Any] = {"flat": self.flat.clone(), "grad": self.grad.clone()}
         for room, arrays in self._rooms().items():
             state |= {f"{room}.{name}": array.clone() for name, array in arrays.items()}

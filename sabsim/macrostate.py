@@ -70,6 +70,7 @@ class Macrostate:
         }
         if raw is not None:
             self.arrays["observation"] = raw.new_zeros(rows, k_trunc, raw.numel())
+        self._blank = {"length": k_trunc, "stamp": -1, "score": -torch.inf, "empty": True}  # elsewhere 0
         self.base = torch.arange(streams, **long).unsqueeze(1) * (slots + 1)
 
     def _slots(self, name: str) -> Tensor:
@@ -142,6 +143,12 @@ class Macrostate:
                 values = offered.flatten(0, 1).index_select(0, source)
                 self.arrays["stamp" if name == "birth" else name].index_copy_(0, rows, values)
         self.arrays["empty"].index_copy_(0, rows, ~flags)
+
+    def settle(self) -> None:
+        """Empties the spare slot: in which order refused writes came, and so what it holds, is not the same twice."""
+        for name, array in self.arrays.items():
+            if array.dim():
+                array.view(self.streams, self.slots + 1, *array.shape[1:])[:, self.slots] = self._blank.get(name, 0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every array, by name."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .macrostate import Macrostate, Offer
 from .retention import Retention, States
+from .summing import sum_by_slot
 from .usual import UsualInput
 from .window import Window
 
@@ -60,8 +61,8 @@ def _recalled(window: Window) -> Tensor:
     """Recall weight that each slot received in the block, ``(B, S)``."""
     block = slice(window.history, window.history + window.block)
     index, weight, stamp = (window.rings[name][block].transpose(0, 1).flatten(1) for name in ("index", "weight", "stamp"))
-    sums = weight.new_zeros(weight.shape[0], window.slots)
-    return sums.scatter_add_(1, index, torch.where(stamp >= 0, weight, 0.0))
+    weight = torch.where(stamp >= 0, weight, 0.0)
+    return sum_by_slot(index.t().unsqueeze(2), weight.t()[..., None, None], window.slots).squeeze(2)
 
 
 def _offer(window: Window, score: Tensor, births: Tensor, k_att: int) -> Offer:

@@ -7,6 +7,7 @@ microstate is summed before its segment is replayed, once.
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -112,12 +113,24 @@ class Replay:
     ``threshold``: a chosen credit is dropped unless it is at least this multiple of the usual one, the root of a running
     mean, over updates, of the mean over streams of the greatest squared norm; 0 drops nothing.
 
+    ``share``: of the ``budget`` of all streams together at most this part is replayed, the greatest credits. Where signals
+    are rare few streams have any at a time, and a captured graph replays as many segments as it has room for.
+
     ``encoding``: where segments have their inputs from, and their credit goes to, if there is an encoder before the cell.
     """
 
     def __init__(
-        self, parameters: Parameters, *, streams: int, budget: int, k_trunc: int, negligible: float, threshold: float = 0.0
+        self,
+        parameters: Parameters,
+        *,
+        streams: int,
+        budget: int,
+        k_trunc: int,
+        negligible: float,
+        threshold: float = 0.0,
+        share: float = 1.0,
     ) -> None:
+        self.most = ceil(share * streams * budget)
         self.parameters, self.budget, self.k_trunc = parameters, budget, k_trunc
         self.negligible, self.threshold = negligible, threshold
         # Mean square of the greatest credits, and the updates it is of, up to `USUAL_UPDATES`.
@@ -131,7 +144,20 @@ class Replay:
         return slot, torch.where(norm >= self.negligible * norm.max(), norm, 0.0)
 
     def admit(self, norm: Tensor) -> Tensor:
-        """The chosen norms ``(B, budget)``, 0 below the threshold; afterwards what is usual follows them."""
+        """The chosen norms ``(B, budget)``, 0 where the threshold or the share of all streams leaves them out.
+
+        Afterwards what is usual follows them.
+        """
+        return self._greatest(self._above_threshold(norm))
+
+    def _greatest(self, norm: Tensor) -> Tensor:
+        if self.most >= norm.numel():
+            return norm
+        kept = torch.zeros_like(norm, dtype=torch.bool)
+        kept.view(-1).index_fill_(0, norm.flatten().topk(self.most).indices, True)
+        return torch.where(kept, norm, 0.0)
+
+    def _above_threshold(self, norm: Tensor) -> Tensor:
         if not self.threshold:
             return norm
         square, updates = self.usual
@@ -149,6 +175,9 @@ class Replay:
         credit = torch.where(used.unsqueeze(1), credit, 0.0)
         if rows.device.type == "cpu":  # a captured graph needs fixed shapes; here segments without credit are skipped
             chosen = used.nonzero().squeeze(1)
+            rows, credit = rows[chosen], credit[chosen]
+        elif self.most < rows.numel():
+            chosen = norm.flatten().topk(self.most).indices
             rows, credit = rows[chosen], credit[chosen]
         if rows.numel():
             self._walk(rows, credit, memory)

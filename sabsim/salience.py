@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .cells import Views
+from .summing import sum_by_slot
 
 Trace = dict[str, Tensor]
 
@@ -239,7 +240,7 @@ class Affine(Salience):
     ) -> Tensor:
         g["w_m"].add_(da.flatten() @ m.flatten(0, 2))
         g["w_h"].add_(da.sum(2).flatten() @ h_hat.flatten(0, 1))
-        g["b"].index_add_(0, index.flatten(), da.flatten())
+        g["b"].add_(sum_by_slot(index.flatten()[:, None, None], da.flatten()[:, None, None, None], self.slots)[0, :, 0])
         return da.unsqueeze(3) * p["w_m"]
 
 

@@ -19,6 +19,7 @@ from .macrostate import Macrostate
 from .network import Parameters
 from .salience import Trace
 from .sparsify import EMPTY, Recall, Sparsifier
+from .summing import sum_by_slot
 
 
 class Credits(NamedTuple):
@@ -277,14 +278,15 @@ class Window:
         index, weight, stamp = index[..., :credited], weight[..., :credited], r["stamp"][first:end, :, :credited]
         rows = memory.rows(index)
         live = (memory.arrays["stamp"][rows] == stamp) & (stamp >= 0)
-        target = torch.where(live, rows, memory.rows(torch.full_like(index, self.slots)))
+        slot = torch.where(live, index, self.slots)
+        target = memory.rows(slot)
+        target = memory.rows(slot)
         streams, wide = index.shape[1], self.slots + 1
-        credit = dm.new_zeros(streams * wide, self.n)
-        credit.index_add_(0, target.flatten(), dm[:, :, :credited].flatten(0, 2))
+        credit = sum_by_slot(slot, dm[:, :, :credited], wide)
         dense = weight.new_full((end - first, streams * wide), -1.0)  # below any weight: not recalled at that step
         dense.scatter_(1, target.flatten(1), weight.flatten(1))
         best, when = dense.view(end - first, streams, wide)[:, :, : self.slots].max(0)
-        return Credits(credit.view(streams, wide, self.n)[:, : self.slots], best, when + first)
+        return Credits(credit[:, : self.slots], best, when + first)
 
     def settle(self, position: int) -> None:
         """Before the state is read: a backend may have put off what only the state needs. ``position``: the next step's."""

@@ -252,6 +252,6 @@ def test_adding_begins_with_a_recipe_of_its_own(tmp_path: Path, capsys: pytest.C
     out = tmp_path / "run"
     assert main(["run", "adding", "--T", "10", *QUICK, "--spike", "2", "--quiet", "--out", str(out)]) == 0
     config = json.loads((out / "config.json").read_text())
-    assert config["learner"]["update_every"] == 2
-    assert config["optimizer"]["lr_schedule"] == "rsqrt"
+    assert (config["learner"]["update_every"], config["learner"]["trigger"]) == (1, "replay")
+    assert config["optimizer"]["decay_updates"] == 20_000
     assert config["optimizer"]["spike"] == 2.0

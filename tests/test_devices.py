@@ -63,6 +63,10 @@ CASES = [
         credit=SAB(k_top=5, k_trunc=2, replays=1), retention=Surprise(slots=SLOTS),
         network=(("salience", "tanh"), ("sparsify", "normalised")),
     ),
+    Case(
+        credit=SAB(k_top=3, k_trunc=4, replays=3, replay_share=0.4, negligible=0.0, explore=0.0),
+        network=(("cell", "lstm"),),
+    ),
     Case(credit=TBPTT(k_trunc=4, update_every=2)),
     Case(credit=Immediate()),
 ]  # fmt: skip

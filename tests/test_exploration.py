@@ -161,6 +161,27 @@ def test_half_of_the_sequences_explore() -> None:
     assert_drawn_from(4 * read.slot[:, 0] + read.slot[:, 1], expected)
 
 
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_exploration_fades_with_the_signals_met(backend: Any) -> None:
+    """1/2 / (1 + z / decay) of the sequences that begin, z being the optimiser's count of signals."""
+    streams, decay = 4_000, 5.0
+    learner = StreamingLearner(
+        Network(d_in=D_IN, d_out=D_OUT, hidden=4), credit=SAB(k_top=1, k_trunc=1, explore_decay=decay),
+        retention=Recent(slots=2), optimizer=SGD(lr=0.0), streams=streams, backend=backend,
+    )  # fmt: skip
+    exploration = learner._exploration
+    assert exploration is not None
+    for t in range(21):
+        met = float(learner._optim["signals"])
+        learner.reset(torch.ones(streams, dtype=torch.bool))
+        share = 0.5 / (1 + met / decay)
+        deviation = (share * (1 - share) / streams) ** 0.5
+        assert abs(float(exploration.arrays["exploring"].mean()) - share) < 4.5 * deviation
+        learner.step(draw(t, streams, D_IN).float())
+        learner.learn(draw(t + 500, streams, D_OUT).float())
+    assert met > 2 * decay
+
+
 def test_every_step_draws_anew() -> None:
     """With equal scores what is drawn at a step says nothing about the next, inside a block and across its end."""
     learner, _ = crowd(1.0, sharpness=0.0, k_top=1)

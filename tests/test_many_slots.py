@@ -96,7 +96,7 @@ def test_most_slots_need_no_exact_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_noise_of_many_slots_is_gumbel_noise() -> None:
     like = torch.zeros((), dtype=torch.float64)
     exploration = Exploration(block=3, streams=2, slots=MANY_SLOTS, temperature=10.0, like=like)
-    exploration.draw(torch.Generator().manual_seed(0))
+    exploration.draw(torch.Generator().manual_seed(0), 0.5)
     found = exploration.arrays["noise"].flatten().sort().values
     expected = -torch.log(-torch.log((torch.arange(len(found), dtype=torch.float64) + 0.5) / len(found)))
     shares = torch.exp(-torch.exp(-found)) - torch.exp(-torch.exp(-expected))

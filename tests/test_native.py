@@ -107,6 +107,45 @@ def everything(learner: StreamingLearner) -> dict[str, Tensor]:
 
 
 @compiled
+@pytest.mark.parametrize("case", CASES[:3], ids=str)
+def test_blocks_without_a_signal(case: Case) -> None:
+    """Their walk back is left out: no gradient, no replay, no credit of the block before; later ones are whole."""
+    ours, theirs = case.learner("native"), case.learner("torch")
+    block = ours.credit.block
+    for t in range(30 * block):
+        silent = t // block % 5 < 3
+        for learner in (ours, theirs):
+            learner.reset(torch.tensor([t % 41 == 6, False, t % 53 == 7]))
+            y = learner.step(draw(t, STREAMS, D_IN))
+            signal = torch.zeros_like(y) if silent else y - draw(t + 5000, STREAMS, D_OUT)
+            events = learner.learn(signal)
+            if silent and learner.block_is_full:
+                assert not learner.grad.any()
+                assert events is None or not events.valid.any()
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(ours.flat, theirs.flat, rtol=1e-9, atol=1e-10)
+    assert ours.updates == theirs.updates == 30
+
+
+@compiled
+def test_blocks_that_trigger_no_update_keep_the_packed_weights() -> None:
+    """Parameters that did not move are not packed again, nor are keys made of them; those that moved are."""
+    learner = Case(credit=replace(RULE, trigger="replay")).learner("native")
+    moved = kept = 0
+    for t in range(40 * learner.credit.block):
+        before, packings, updates = learner.flat.clone(), learner.window._calls.pack(), int(learner.updates)
+        y = learner.step(draw(t, STREAMS, D_IN))
+        loud = t // learner.credit.block % 3 == 0
+        learner.learn((y - draw(t + 5000, STREAMS, D_OUT)) * loud)
+        due = int(learner.updates) > updates
+        assert due is not torch.equal(learner.flat, before)
+        assert learner.window._calls.pack() == packings + due
+        moved, kept = moved + due, kept + (learner.block_is_full and not due)
+    assert moved > 5
+    assert kept > 5
+
+
+@compiled
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_hundreds_of_updates_follow_torch(case: Case) -> None:
     """Outputs, parameters, memory and generator of both backends stay equal in float64."""
@@ -213,7 +252,7 @@ def test_noise_is_that_of_torch(isa: str, dtype: torch.dtype, monkeypatch: pytes
     for _ in range(40):
         for one, generator in zip(explorations, generators, strict=True):
             assert one is not None
-            one.draw(generator)
+            one.draw(generator, 0.5)
         ours, theirs = (one.arrays for one in explorations if one is not None)
         tolerance = 1e-6 if dtype is torch.float32 else 1e-13
         torch.testing.assert_close(ours["noise"], theirs["noise"], rtol=tolerance, atol=tolerance)

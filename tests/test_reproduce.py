@@ -35,13 +35,32 @@ def test_every_row_is_a_run_that_can_be_made(name: str) -> None:
 def test_a_row_follows_the_leading_ones(tmp_path: Path) -> None:
     leading = plan("table1", (), 2, tmp_path, quick=False, leading=True)
     others = plan("table1", (), 2, tmp_path, quick=False, leading=False, budget=7_000)
-    assert {run.name for run in leading} == {f"table1/SAB ({k}, {k})/seed {seed}" for k in (5, 10) for seed in (0, 1)}
+    names = ("SAB (5, 5)", "SAB (10, 10)", "LSTM, self-attention", "RelLSTM (10, 15)")
+    assert {run.name for run in leading} == {f"table1/{name}/seed {seed}" for name in names for seed in (0, 1)}
     assert {run.config.run.budget for run in leading} == {200_000}
     assert {run.config.run.budget for run in others} == {7_000}
     assert not {run.name for run in leading} & {run.name for run in others}
     assert len({run.out for run in [*leading, *others]}) == 2 * len(TABLES["table1"].rows)
     (chosen,) = plan("table1", ("LSTM, BPTT",), 1, tmp_path, quick=False, leading=False)
     assert chosen.config.learner.credit == "bptt"
+
+
+def test_the_others_do_not_wait_for_rows_that_stand_alone() -> None:
+    sequences = {"table1/SAB (5, 5)/seed 0": 4_000, "table1/SAB (10, 10)/seed 1": 6_000}
+    alone = {"table1/RelLSTM (10, 15)/seed 0": 90_000, "table1/LSTM, self-attention/seed 1": 70_000}
+    assert tables.needed("table1", sequences | alone) == 6_000
+    assert tables.needed("table1", alone) is None
+
+
+def test_rivals_with_attention_have_the_settings_of_their_paper() -> None:
+    assert TABLES["table8-permuted"].row("RelLSTM (10, 10)").learner["slots"] == 20
+    for name, nu, rho in (("table1", 10, 15), ("denoise", 15, 15)):
+        table = TABLES[name]
+        resolved = tables.config(table, table.row(f"RelLSTM ({nu}, {rho})"), 0, quick=False).resolved()
+        assert (resolved.learner.slots, resolved.learner.buffer, resolved.learner.retention) == (nu + rho, nu, "relevancy")
+        assert not resolved.run.stagger
+        full = tables.config(table, table.row("LSTM, self-attention"), 0, quick=False).resolved()
+        assert (full.learner.slots, full.learner.retention) == (table.task.length, "all")
 
 
 @pytest.fixture

@@ -72,7 +72,8 @@ def test_what_the_paper_reports() -> None:
         "table7": {"SAB (20, 5, 10)": 1.53},
         "table8": {"SAB (14, 5, 14)": 0.911},
         "table8-permuted": {"SAB (14, 5, 14)": 0.942},
-        "transfer": {"SAB, T = 200": 0.95, "SAB, T = 400": 0.75, "SAB, T = 2000": 0.47, "SAB, T = 5000": 0.41},
+        "transfer": {"SAB, T = 200": 0.95, "SAB, T = 400": 0.75, "SAB, T = 2000": 0.47, "SAB, T = 5000": 0.41}
+        | {f"RelLSTM, T = {T}": 0.99 for T in (200, 400, 2000, 5000)},
     }
 
 
@@ -81,7 +82,7 @@ def test_every_published_figure_has_its_row_its_source_and_all_its_digits() -> N
         for row, figure in figures.items():
             assert figure.source in SOURCES
             assert float(str(figure)) == figure.value, (table, row)
-            if table in TABLES:
+            if table in TABLES and not TABLES[table].lengths:  # those have figures by T
                 assert TABLES[table].row(row).name == row
 
 

@@ -141,7 +141,7 @@ def test_bad_options_are_refused_before_any_work(
 def test_every_credit_rule_runs(credit: str, tmp_path: Path) -> None:
     summary = train(variant({"credit": credit}, {"budget": 8}), out=tmp_path)
     assert summary["credit"] == credit
-    assert summary["k_trunc"] == {"none": 1, "bptt": 25}.get(credit, 5)
+    assert summary["k_trunc"] == {"none": 1, "bptt": 25, "full-attention": 25, "screened-attention": 25}.get(credit, 5)
 
 
 # What is recorded

@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("sabsim.cli.evaluate", "play what a run has learned, held-out sequences or episodes"),
     "watch": Command("sabsim.cli.watch", "write a GIF of an agent's episode: what it recalls, where credit goes"),
     "analyze": Command("sabsim.cli.analyze", "measure replay against null models; tables, figures, a report"),
+    "sweep": Command("sabsim.cli.sweep", "train agents over environments, credit rules and seeds; a table"),
     "experiment": Command("sabsim.cli.experiment", "run a published experiment on agents, figure and all"),
     "reproduce": Command("sabsim.cli.reproduce", "run a table of the SAB paper again, beside the paper's figures"),
     "gradients": Command("sabsim.cli.gradients", "which steps a run's gradient reaches, under SAB, BPTT and others"),
@@ -36,7 +37,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0, 2 for a mistake or a full disk, 130 if interrupted."""
+    """Run a command; returns its exit status: 0, 2 for a mistake or a full disk, 75 when time is up, 130 if interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] == "--version":
         return _version()
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except SabsimError as error:
         print(f"sabsim: {error}", file=sys.stderr)
-        return 2
+        return getattr(error, "status", 2)
     except SystemExit as stop:
         # How the options' help ends.
         return int(stop.code or 0)

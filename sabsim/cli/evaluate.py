@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +16,11 @@ from tyro.conf import Positional, arg
 from sabsim.choices import choose
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, RunFolderError
-from sabsim.runs import RunConfig, RunFolder, build_learner, held_out, load_checkpoint
+from sabsim.runs import RunConfig, RunFolder, load_checkpoint
 from sabsim.runs.checkpoint import Checkpoint
-from sabsim.runs.machine import git_revision, sabsim_version, utc_now
+from sabsim.runs.playing import SEQUENCES, at_length, play
 from sabsim.runs.progress import duration, number
 from sabsim.tasks import Task
-
-_SEQUENCES = 1000
-"""Held-out sequences where there are as many as wanted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +94,7 @@ def _names_an_agent(arguments: Sequence[str]) -> bool:
 
 def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunConfig:
     """The run's configuration with another T, seed or device."""
-    task = config.task
-    if T is not None:
-        if "T" not in {item.name for item in fields(task)}:
-            raise ConfigError(f"T = {T}: task {task.name} has no T")
-        task = replace(task, **{"T": T})
+    task = (config if T is None else at_length(config, T)).task
     if options.data is not None:
         if "data" not in task.places:
             raise ConfigError(f"data = '{options.data}': task {task.name} reads none")
@@ -112,59 +104,22 @@ def _variant(config: RunConfig, options: EvaluateOptions, T: int | None) -> RunC
         seed=config.run.seed if options.seed is None else options.seed,
         device=options.device or config.run.device,
     )
-    variant = replace(config, task=task, run=run)
-    slots = config.learner.slots
-    if config.learner.retention == "all" and slots is not None:
-        # This policy is not bounded by its nature: a longer sequence has more to keep.
-        variant = replace(variant, learner=replace(config.learner, slots=max(slots, variant.slots_for_all())))
-    return variant.resolved()
+    return replace(config, task=task, run=run).resolved()
 
 
 def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, console: Console) -> dict[str, Any]:
-    learner = build_learner(config)
-    # Those that did best on the validation part, if the run kept them: the summary's figures are theirs.
-    learned = checkpoint.states.get("best", checkpoint.states["parameters"])
-    for name, parameter in learner.learned.items():
-        value = learned.get(name)
-        if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
-            raise ConfigError(f"slots = {config.learner.slots}: parameter {name} has a shape that does not fit the run's")
-        parameter.copy_(value)
-    began = time.perf_counter()
     part: Any = options.part
     available = config.task.available(part)
-    sequences = options.sequences
-    if sequences is None:
-        sequences = _SEQUENCES if available is None else available
+    wanted = options.sequences or available or SEQUENCES
     with Progress(console=console, transient=True, disable=options.json or not console.is_terminal) as progress:
-        bar = progress.add_task(config.task.label, total=min(sequences, available or sequences))
-        result = held_out(
-            learner,
-            config.task,
-            sequences=sequences,
-            seed=config.run.seed,
+        bar = progress.add_task(config.task.label, total=min(wanted, available or wanted))
+        return play(
+            config,
+            checkpoint,
             part=part,
+            sequences=options.sequences,
             after_sequence=lambda done: progress.update(bar, completed=done),
         )
-    return {
-        "task": config.task.name,
-        **config.task.facts(),
-        **({"part": result.part} if available is not None else {}),
-        "sequences": result.sequences,
-        config.task.metric: result.metric,
-        "standard_error": result.standard_error,
-        "perfect_sequences": result.perfect,
-        "loss": result.loss,
-        "baselines": config.task.baselines(),
-        "slots": learner.retention.slots if learner.credit.recalls else 0,
-        "trained_sequences": checkpoint.numbers["sequences"],
-        "trained_steps": checkpoint.numbers["step"],
-        "seed": config.run.seed,
-        "device": str(learner.device),
-        "seconds": time.perf_counter() - began,
-        "sabsim": sabsim_version(),
-        "git": git_revision(),
-        "date": utc_now(),
-    }
 
 
 def _require_same_data(config: RunConfig, checkpoint: Checkpoint) -> None:

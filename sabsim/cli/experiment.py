@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
+from sabsim.cli.sweeping import Ray, do_all
 from sabsim.errors import ConfigError, SabsimError
 from sabsim.runs.progress import duration
 
@@ -36,6 +37,8 @@ class ExperimentOptions:
     """Seed of the first."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Runs at once, each in a process with one thread."""
+    ray: Ray = None
+    """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one of this machine, of --jobs CPUs."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/NAME)")] = None
     """Where the runs are kept, and their analysis in its folder analysis/. Given again after a kill, it goes on."""
     quick: bool = False
@@ -64,7 +67,6 @@ def main(arguments: Sequence[str]) -> int:
     out = Path(options.out or f"runs/{options.name}")
     # Here and not above: help or a mistake need none of what this loads.
     from sabsim.agents.ambrose import ARMS, QUICK, Sizes, plan, work
-    from sabsim.runs.sweep import SweepDisplay, sweep
 
     sizes = QUICK if options.quick else Sizes()
     runs = plan(options.seeds, out, first=options.first_seed, sizes=sizes)
@@ -74,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         for name, found in ARMS.items():
             console.print(f"  {name}: {found.words}", soft_wrap=True, markup=False)
     begun = time.perf_counter()
-    swept = sweep(runs, work, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
+    swept = do_all(runs, work, options)
     for name, reason in swept.failures.items():
         console.print(f"{name} failed: {reason}", soft_wrap=True, markup=False)
     if not swept.summaries:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from sabsim.cli.sweeping import do_all
 from sabsim.errors import SabsimError
 from sabsim.reproduce import figure3
 
@@ -24,11 +25,10 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, arguments: Seq
     """
     from sabsim.analysis import causal_steps, read_run, recall_map, recall_phases, save
     from sabsim.runs.folder import RunFolder
-    from sabsim.runs.sweep import SweepDisplay, sweep
     from sabsim.runs.train import train
 
     planned = figure3.plan(out, quick=options.quick, budget=options.budget)
-    swept = sweep([planned], train, jobs=1, display=SweepDisplay(1, quiet=options.quiet))
+    swept = do_all([planned], train, options, gpus=options.gpus)
     for reason in swept.failures.values():
         raise SabsimError(f"{figure3.NAME}: {reason}")
     (summary,) = swept.summaries.values()

@@ -15,7 +15,9 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
-from sabsim.errors import ConfigError
+from sabsim.cli.run import end_of
+from sabsim.cli.sweeping import Gpus, Ray, do_all, joined, require_share
+from sabsim.errors import ConfigError, TimeUpError
 
 if TYPE_CHECKING:
     from sabsim.reproduce import Figures
@@ -26,15 +28,25 @@ class ReproduceOptions:
     """Which table and rows, how many seeds, and where."""
 
     table: Positional[Annotated[str, arg(metavar="TABLE")]] = ""
-    """table1 .. table8 (table8-permuted), figure3; 'all' for every one of them."""
+    """table1 .. table8 (table8-permuted), transfer, denoise, figure3; 'all' for every one of them."""
     rows: Annotated[tuple[str, ...], arg(metavar="ROW [ROW ...]", help_behavior_hint="(default: all)")] = ()
     """Rows, by their names in the table."""
     seeds: Annotated[int, arg(metavar="N")] = 3
     """Seeds 0 .. N-1 of every row (figure3: seed 0 alone)."""
     jobs: Annotated[int, arg(metavar="N")] = 1
     """Runs at once, each in a process with one thread."""
+    ray: Ray = None
+    """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one of this machine, of --jobs CPUs."""
+    gpus: Gpus = None
+    """Share of a GPU for each run, with --ray: 0.25 puts four runs on one."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint="(default: the table's)")] = None
     """Most sequences of a run; rows that do not lead get as many as the leading ones needed, or these."""
+    full: bool = False
+    """The paper's sizes, for a GPU (table6, table7, table8, table8-permuted); kept in runs/full-tables."""
+    device: Annotated[str, arg(metavar="NAME")] = "auto"
+    """Where to compute: cpu, cuda, or auto (cuda if there is one)."""
+    minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
+    """After so many minutes runs save checkpoints and stop, and the exit status is 75; the same command goes on."""
     quick: bool = False
     """A scaled-down version in minutes, whose title says so."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/tables or quick-tables)")] = None
@@ -48,12 +60,12 @@ class ReproduceOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command; returns its exit status: 1 if a run failed.
+    """The command; returns its exit status: 1 if a run failed, 75 if the time was up before all were finished.
 
     Raises:
         SabsimError: whatever is wrong with options, folders, data or disk, in one line
     """
-    from sabsim.reproduce import TABLES, figure3
+    from sabsim.reproduce import TABLES, figure3, full_size
 
     what = {name: table.what for name, table in TABLES.items()} | {figure3.NAME: figure3.WHAT}
     options = parse(
@@ -73,16 +85,26 @@ def main(arguments: Sequence[str]) -> int:
     choose("table", options.table, [*what, "all"])
     names = list(what) if options.table == "all" else [options.table]
     require_at_least(options, {"seeds": 1, "jobs": 1} | ({} if options.budget is None else {"budget": 1}))
+    require_share(options.gpus, options.ray)
+    if options.minutes is not None and options.ray is not None:
+        raise ConfigError(f"minutes = {options.minutes:g}: only without --ray, whose machines have clocks of their own")
     _check_rows(options, names)
-    failed = False
-    out = Path(options.out or ("runs/quick-tables" if options.quick else "runs/tables"))
+    if options.full and options.quick:
+        raise ConfigError("full and quick: a table has one size at a time; leave one of them out")
+    for name in names if options.full else ():
+        full_size(name)
+    until, status = end_of(options.minutes), 0
+    out = Path(
+        options.out or ("runs/quick-tables" if options.quick else "runs/full-tables" if options.full else "runs/tables")
+    )
     folder = Path(options.results) if options.results else out / "results"
-    for name in names:
-        if name in TABLES:
-            failed |= _reproduce(name, options, out, folder, arguments)
-        else:
-            _draw_figure3(options, out, folder, arguments)
-    return int(failed)
+    with joined(options):
+        for name in names:
+            if name in TABLES:
+                status = max(status, _reproduce(name, options, out, folder, arguments, until))
+            else:
+                _draw_figure3(options, out, folder, arguments)
+    return status
 
 
 def _render(options: ReproduceOptions) -> int:
@@ -123,34 +145,72 @@ def _draw_figure3(options: ReproduceOptions, out: Path, folder: Path, arguments:
     figure3.reproduce(options, out, folder, arguments)
 
 
-def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> bool:
-    """One table; whether something failed."""
-    from sabsim.reproduce import figures_of, finished_runs, merge, plan, stored_rows, with_origin, write_table
-    from sabsim.runs.sweep import SweepDisplay, Swept, sweep
-    from sabsim.runs.train import train
+def _reproduce(
+    name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str], until: float | None
+) -> int:
+    """One table; the exit status for it."""
+    from sabsim.reproduce import (
+        figures_of,
+        finished_runs,
+        full_size,
+        merge,
+        plan,
+        stored_rows,
+        transfer,
+        with_origin,
+        write_table,
+    )
+    from sabsim.reproduce.tables import needed
+    from sabsim.runs.sweep import Swept
 
     stored_rows(name, folder, quick=options.quick)  # what cannot be added to is told before anything is run
-    found, folders, needed = Swept(), dict[str, Path](), options.budget
+    found, folders, budget = Swept(), dict[str, Path](), options.budget
+    full = full_size(name) if options.full else None
+    work = transfer.work_of(name, quick=options.quick, until=until)
     for leading in (True, False):
         runs = plan(
-            name, options.rows, options.seeds, out, quick=options.quick, leading=leading, budget=needed or options.budget
+            name,
+            options.rows,
+            options.seeds,
+            out,
+            quick=options.quick,
+            leading=leading,
+            budget=budget,
+            full=full,
+            device=options.device,
         )
         if not runs:
             continue
         folders |= {run.name: run.out for run in runs}
-        swept = sweep(runs, train, jobs=options.jobs, display=SweepDisplay(len(runs), quiet=options.quiet))
+        swept = do_all(runs, work, options, gpus=options.gpus)
         found.summaries |= swept.summaries
-        found.failures |= swept.failures
-        if leading and swept.summaries:
-            needed = max(summary["sequences"] for summary in swept.summaries.values())
+        found.failures |= swept.failures | swept.paused
+        found.paused |= swept.paused
+        if leading and swept.paused:
+            break  # how much the others get is not known yet
+        if leading:
+            sequences = {run: summary["sequences"] for run, summary in swept.summaries.items()}
+            budget = needed(name, sequences) or budget
     summaries = {run: with_origin(summary, folders[run]) for run, summary in found.summaries.items()}
     new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
-    left = figures_of(name, finished_runs(name, out, quick=options.quick), {})
+    finished = finished_runs(name, out, quick=options.quick, full=full)
+    left = figures_of(name, finished, {})
     rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
     _show(name, rows, quick=options.quick)
     written = write_table(name, rows, folder, quick=options.quick)
+    if lengths := transfer.transfers(name, out, finished | summaries, quick=options.quick):
+        written += transfer.write_transfers(name, lengths, folder, quick=options.quick)
+        _show_lines(transfer.as_lines(name, lengths, quick=options.quick))
     Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
-    return bool(found.failures)
+    return TimeUpError.status if found.paused else int(bool(found.failures))
+
+
+def _show_lines(lines: Sequence[Sequence[str]]) -> None:
+    """A table of words under its titles."""
+    table = Table(*lines[0], box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for line in lines[1:]:
+        table.add_row(*line)
+    Console(highlight=False).print(table)
 
 
 def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +48,18 @@ class FolderOptions:
     """Show nothing but errors."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimeOptions:
+    """How long it may take now."""
+
+    minutes: Annotated[float | None, arg(metavar="M", help_behavior_hint="(default: no limit)")] = None
+    """Stop after so many minutes with a checkpoint and exit status 75, unless finished before; go on with --resume."""
+
+
 _GROUPS: dict[str, type] = {
     "run": RunOptions,
     "folder": FolderOptions,
+    "time": TimeOptions,
     "learner": LearnerOptions,
     "optimizer": OptimizerOptions,
 }
@@ -84,12 +94,14 @@ def main(arguments: Sequence[str]) -> int:
                 task=stored.task,
                 run=stored.run,
                 folder=chosen.folder,
+                time=chosen.time,
                 learner=stored.learner,
                 optimizer=stored.optimizer,
             )
             chosen = _parse(options, arguments[1:], task, default)
+    until = end_of(chosen.time.minutes)
     display = make_display(quiet=chosen.folder.quiet)
-    summary = train(_config(chosen), out=folder.path, resume=chosen.folder.resume, display=display)
+    summary = train(_config(chosen), out=folder.path, resume=chosen.folder.resume, display=display, until=until)
     display.note(_last_line(chosen.task, summary, folder))
     return 0
 
@@ -112,6 +124,15 @@ def _parse(options: Any, arguments: Sequence[str], task: type[Task], default: An
 
 def _config(chosen: Any) -> RunConfig:
     return RunConfig(task=chosen.task, learner=chosen.learner, optimizer=chosen.optimizer, run=chosen.run)
+
+
+def end_of(minutes: float | None) -> float | None:
+    """The moment that is so many minutes from now, as `time.time()` tells it. Raises ConfigError: not above 0."""
+    if minutes is None:
+        return None
+    if not 0 < minutes < float("inf"):
+        raise ConfigError(f"minutes = {minutes:g}: must be more than 0")
+    return time.time() + 60 * minutes
 
 
 def _folder(chosen: Any) -> RunFolder:

@@ -21,13 +21,16 @@ class CreditRule(ABC):
     ``recalls``: whether there is a memory to read; ``k_top`` microstates are read per step; every ``k_att``-th state is
     offered to memory; credit runs ``k_trunc`` steps along the main chain; an update comes every ``block`` steps;
     at most ``replays`` segments per stream and update; ``whole_sequences``: whether streams must be in phase and of known
-    length; ``forgets``: whether every step starts from the zero state.
+    length; ``forgets``: whether every step starts from the zero state; ``attends``: whether it is a rule of an
+    `AttentiveLearner`, no streaming one; ``keeps``: name of the retention that such a rule needs.
     """
 
     name: ClassVar[str]
     recalls: ClassVar[bool] = False
     whole_sequences: ClassVar[bool] = False
     forgets: ClassVar[bool] = False
+    attends: ClassVar[bool] = False
+    keeps: ClassVar[str | None] = None
 
     k_trunc: int = 5
 
@@ -66,8 +69,18 @@ class CreditRule(ABC):
         return 0.0
 
     @property
+    def replay_share(self) -> float:
+        """Of the replays of all streams together, the part that an update may have."""
+        return 1.0
+
+    @property
     def explore(self) -> float:
         """Temperature at which recall explores while learning; 0 where it does not."""
+        return 0.0
+
+    @property
+    def explore_decay(self) -> float:
+        """Learning signals after which half as many sequences explore; 0: always half of them do."""
         return 0.0
 
     @property

@@ -25,9 +25,13 @@ class SAB(CreditRule):
         explore: temperature of recall in every other sequence (at random) while learning, never in evaluation: saliences
             are divided by it, and the k_top are drawn by them with Gumbel noise; 0 is off. Only the softmax sparsifier
             draws, the others choose by score alone.
+        explore_decay: the share of sequences that explore is 1/2 / (1 + z / explore_decay), z being the updates so far,
+            each counted by its strength, as in the optimiser's schedules; 0: it stays 1/2.
         negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
         replay_threshold: credits whose norm is below this multiple of the usual greatest one (a running root mean square
             over updates) are not replayed: updates with little to tell the past then replay nothing; 0 is off.
+        replay_share: of streams * ``replays`` segments an update replays at most this part, those of greatest credit of all
+            streams: for many streams with rare signals, where a replay costs the same with and without credit.
         trigger: ``clock`` updates after every block; ``replay`` only after a block whose replayed credit exceeds its
             running mean, the gradients of the blocks between being accumulated.
 
@@ -42,8 +46,10 @@ class SAB(CreditRule):
     replays: int = 2
     update_every: int | None = None
     explore: float = 10.0
+    explore_decay: float = 2_000.0
     negligible: float = 0.02
     replay_threshold: float = 0.0
+    replay_share: float = 1.0
     trigger: Trigger = "clock"
 
     def __post_init__(self) -> None:
@@ -55,10 +61,14 @@ class SAB(CreditRule):
             raise ConfigError(f"update_every = {self.update_every}: must be between 1 and k_trunc = {self.k_trunc}")
         if self.explore < 0:
             raise ConfigError(f"explore = {self.explore}: must be 0 (off) or more")
+        if self.explore_decay < 0:
+            raise ConfigError(f"explore_decay = {self.explore_decay}: must be 0 (never fades) or more")
         if not 0 <= self.negligible <= 1:
             raise ConfigError(f"negligible = {self.negligible}: must be between 0 and 1")
         if self.replay_threshold < 0:
             raise ConfigError(f"replay_threshold = {self.replay_threshold}: must be 0 (off) or more")
+        if not 0 < self.replay_share <= 1:
+            raise ConfigError(f"replay_share = {self.replay_share}: must be above 0 and at most 1")
         if self.trigger not in ("clock", "replay"):
             raise ConfigError(f"trigger = {self.trigger!r}: must be clock or replay")
 

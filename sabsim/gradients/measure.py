@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sabsim.attentive import AttentiveLearner
 from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
 from sabsim.runs.build import build_learner
@@ -128,6 +129,8 @@ def measure(
     run = replace(config.run, streams=sequences, seed=seed, device="cpu", dtype="float64", backend="torch")
     config = replace(config, run=run)
     learner = build_learner(config)
+    if isinstance(learner, AttentiveLearner):
+        raise ConfigError(f"credit = {learner.credit.name!r}: cannot be measured; runs of sab, tbptt, bptt can")
     for name, value in learner.learned.items():
         value.copy_(learned[name])
     player = _Player(config, learner.evaluator(seed=seed), all_losses=all_losses)

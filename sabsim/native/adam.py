@@ -35,5 +35,6 @@ class NativeAdam:
                 first = int(decaying.storage_offset())
                 self._struct.set(decay_first=first, decay_last=first + decaying.numel())
         finite = self._calls.adam(self._struct.address, -1 if proceed is None else int(proceed))
-        self._calls.changed()
+        if proceed is None or proceed:
+            self._calls.changed()
         return self._finite[finite]

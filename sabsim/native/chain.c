@@ -64,6 +64,15 @@ void sab_cut(const Learner *l, int64_t t, const uint8_t *done)
     }
 }
 
+/* Whether any step of the block got a learning signal. */
+static int has_signal(const Learner *l)
+{
+    const int64_t first = l->history * l->streams * l->d_out, count = l->block * l->streams * l->d_out;
+    for (int64_t i = 0; i < count; i++)
+        if (l->signal[first + i] != 0) return 1;
+    return 0;
+}
+
 /* The VJP of the chain for the block's learning signals: adds to the gradient, leaves the microstates' credits, and in
    `input_credit` (k, B, d), unless it is NULL, that of the inputs. `fresh`: whether keys are of these parameters. */
 void sab_backward(const Learner *l, real *input_credit, int64_t fresh)
@@ -71,6 +80,12 @@ void sab_backward(const Learner *l, real *input_credit, int64_t fresh)
     const int64_t streams = l->streams, n = l->n, o = l->d_out, wide = l->d_in + n, width = l->slots ? 2 * n : n;
     const int64_t first = l->history + l->block - l->k_trunc, begin = l->history * streams;
     const real *signal = l->signal + begin * o;
+    if (!has_signal(l)) {
+        /* Tasks that are judged by their last step alone have few blocks with a signal: of the others all is exactly 0. */
+        if (input_credit) memset(input_credit, 0, sizeof(real) * l->k_trunc * streams * l->d_in);
+        if (l->slots) forget_credit(l, first);
+        return;
+    }
     transposed_times(o, width, l->block * streams, signal, o, l->readout + begin * width, width, l->dW_out, width);
     add_rows(l->block * streams, o, signal, l->db_out);
     memset(l->dy, 0, sizeof(real) * l->block * streams * width);

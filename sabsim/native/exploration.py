@@ -25,12 +25,12 @@ class NativeExploration(Exploration):
         calls.learner.set(temperature=self.temperature)
         self._native = self.arrays["noise"].shape[2] < MANY_SLOTS and _numbers_are_torchs(calls)
 
-    def draw(self, generator: torch.Generator) -> None:
+    def draw(self, generator: torch.Generator, share: Tensor | float) -> None:
         if not self._native:
-            super().draw(generator)
+            super().draw(generator, share)
             return
         _draw_noise(self._calls, generator, self.arrays["noise"])
-        self.arrays["coin"].bernoulli_(0.5, generator=generator)
+        self.toss(generator, share)
 
     def begin(self, done: Tensor) -> None:
         done = ready(done, (self.arrays["coin"].shape[0],), torch.bool)

@@ -2,6 +2,7 @@
 
 from .collect import finished_runs, with_origin
 from .figures import Figures, figures_of
+from .full import FULL, full_size
 from .page import PARTS, render_page
 from .paper import PAPER, Published, published
 from .rendering import as_markdown
@@ -9,6 +10,7 @@ from .store import merge, stored_rows, write_table
 from .tables import TABLES, Row, Table, plan
 
 __all__ = [
+    "FULL",
     "PAPER",
     "PARTS",
     "TABLES",
@@ -19,6 +21,7 @@ __all__ = [
     "as_markdown",
     "figures_of",
     "finished_runs",
+    "full_size",
     "merge",
     "plan",
     "published",

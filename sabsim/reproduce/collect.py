@@ -11,6 +11,7 @@ from sabsim.errors import SabsimError
 from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder, read_json
 
+from .full import Full
 from .tables import TABLES, Row, Table, config, run_name
 
 
@@ -28,7 +29,7 @@ def with_origin(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return dict(summary) | {"machine": " + ".join(parts), "config": described}
 
 
-def finished_runs(name: str, out: Path, *, quick: bool) -> dict[str, dict[str, Any]]:
+def finished_runs(name: str, out: Path, *, quick: bool, full: Full | None = None) -> dict[str, dict[str, Any]]:
     """Figures of all finished runs of table ``name`` that lie under ``out``, whatever call left them; by run name.
 
     A run that was begun with other options than the row's is none of them; its budget may be another.
@@ -40,7 +41,7 @@ def finished_runs(name: str, out: Path, *, quick: bool) -> dict[str, dict[str, A
             try:
                 seed = int(folder.name)
                 summary = with_origin(read_json(there.summary), folder)
-                is_row = _is_run_of(there.read_config(), TABLES[name], row, seed, quick=quick)
+                is_row = _is_run_of(there.read_config(), TABLES[name], row, seed, quick=quick, full=full)
             except (SabsimError, ValueError):
                 continue  # unfinished, or somebody else's folder
             if is_row:
@@ -48,9 +49,9 @@ def finished_runs(name: str, out: Path, *, quick: bool) -> dict[str, dict[str, A
     return found
 
 
-def _is_run_of(stored: RunConfig, table: Table, row: Row, seed: int, *, quick: bool) -> bool:
+def _is_run_of(stored: RunConfig, table: Table, row: Row, seed: int, *, quick: bool, full: Full | None) -> bool:
     """Whether the run is the row's, wherever its data lay and whatever device and backend were at hand."""
-    wanted = config(table, row, seed, quick=quick, budget=stored.run.budget).resolved()
+    wanted = config(table, row, seed, quick=quick, budget=stored.run.budget, full=full).resolved()
     if type(wanted.task) is not type(stored.task):
         return False
     task = replace(wanted.task, **{place: getattr(stored.task, place) for place in wanted.task.places})

@@ -69,6 +69,10 @@ PAPER: Mapping[str, Mapping[str, Published]] = {
         "SAB, T = 400": _kerg(0.75),
         "SAB, T = 2000": _kerg(0.47),
         "SAB, T = 5000": _kerg(0.41),
+        "RelLSTM, T = 200": _kerg(0.99),
+        "RelLSTM, T = 400": _kerg(0.99),
+        "RelLSTM, T = 2000": _kerg(0.99),
+        "RelLSTM, T = 5000": _kerg(0.99),
     },
 }
 """By table and row name. ``transfer``: copying learned at T = 100, played at other lengths."""

@@ -1,7 +1,8 @@
 """The tables and their rows: what each is run with. What the paper reports of them is in ``paper``.
 
-Rows learn in streaming mode: several streams side by side, an update every few steps, 32 slots of memory. Where a task can
-be solved, the rows that lead stop when they have, and the others get as many sequences as the longest of these needed.
+Rows learn in streaming mode: several streams side by side, an update every few steps, 32 slots of memory (adding: 16).
+Where a task can be solved, the rows that lead stop when they have, and the others get as many sequences as the longest of
+these needed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from sabsim.runs.folder import RunFolder
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.runs.recipes import RECIPES, Recipe
 from sabsim.runs.sweep import Planned
-from sabsim.tasks import Adding, CharLM, Copying, Pixels, Task
+from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels, Task
+
+from .full import Full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +28,14 @@ class Row:
 
     ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``: options that
     differ from the task's recipe; ``leads``: it runs first and stops when the task is solved, and the others get as many
-    sequences.
+    sequences; ``alone``: how many it needs is nothing to the others.
     """
 
     name: str
     learner: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     leads: bool = False
+    alone: bool = False
 
     @property
     def folder(self) -> str:
@@ -45,7 +49,7 @@ class Table:
 
     ``what`` it measures; ``task``; ``stop_at``: metric at which rows that lead stop, None: never; ``budget``: most
     sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in
-    the paper.
+    the paper; ``lengths``: T at which runs are played when they have ended (`sabsim.reproduce.transfer`).
     """
 
     what: str
@@ -55,6 +59,7 @@ class Table:
     budget: int
     quick: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    lengths: tuple[int, ...] = ()
 
     def row(self, name: str) -> Row:
         """The row of this name. Raises KeyError without one."""
@@ -77,6 +82,16 @@ _PRESETS = (
 _WITHOUT = Row(name="no replay", learner={"replays": 0})
 
 
+def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:
+    """Full self-attention and relevancy screening of Kerg et al. 2020; nu and rho as in their released code."""
+    full = {"credit": "full-attention", "retention": "all", "update_every": None}
+    screened = full | {"credit": "screened-attention", "retention": "relevancy", "slots": nu + rho, "buffer": nu}
+    return (
+        Row(name="LSTM, self-attention", learner=full, leads=leads, alone=True),
+        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, leads=leads, alone=True),
+    )
+
+
 def _copying(length: int) -> Table:
     return Table(
         what=f"copying, T = {length}: accuracy over the ten digits",
@@ -89,6 +104,7 @@ def _copying(length: int) -> Table:
             _sab(5),
             _sab(10),
             *_PRESETS,
+            *_attentive(10, 15),
         ),
         stop_at=0.99,
         budget=200_000,
@@ -97,15 +113,18 @@ def _copying(length: int) -> Table:
 
 
 def _adding(length: int, solved: float) -> Table:
+    # The recipe's step size is for updates that a replay triggers; rows without recall update by the clock.
+    slower = {"lr": 4e-3, "lr_schedule": "rsqrt", "decay_updates": None, "average": 0.995}
     return Table(
         what=f"adding, T = {length}: mean squared error (the paper's 'cross entropy')",
         task=Adding(T=length),
         rows=(
-            Row(name="LSTM, BPTT", learner={"credit": "bptt", "update_every": None}),
-            *_tbptt(20, 50),
+            Row(name="LSTM, BPTT", learner={"credit": "bptt", "update_every": None}, optimizer=slower),
+            *(replace(row, learner={**row.learner, "update_every": 2}, optimizer=slower) for row in _tbptt(20, 50)),
             _WITHOUT,
             _sab(5),
             _sab(10),
+            *_attentive(10, 15),
         ),
         stop_at=solved,
         budget=200_000,
@@ -129,6 +148,7 @@ def _pixels(permuted: bool) -> Table:
             *(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in (14, 28)),
             Row(name="no replay", learner={"replays": 0, "k_trunc": 14, "k_att": 14, "explore": 0.0}),
             Row(name="SAB (14, 5, 14)", learner={"k_trunc": 14, "k_top": 5, "k_att": 14, "explore": 0.0}),
+            *_attentive(10, 10, leads=False),
         ),
         stop_at=None,
         budget=50_000,
@@ -163,13 +183,41 @@ TABLES: dict[str, Table] = {
     ),
     "table8": _pixels(False),
     "table8-permuted": _pixels(True),
+    "transfer": Table(
+        what="copying learned at T = 100, played at another T: accuracy",
+        task=Copying(T=100),
+        rows=(Row(name="LSTM, BPTT", learner={"credit": "bptt"}), _WITHOUT, _sab(5), *_attentive(10, 15)),
+        stop_at=0.99,
+        budget=200_000,
+        quick={"T": 20},
+        lengths=(100, 200, 400, 2000, 5000),
+        note="The figures here are those at T = 100; all T are in transfer-lengths.",
+    ),
+    "denoise": Table(
+        what="denoise, T = 200: accuracy over the ten digits",
+        task=Denoise(T=200),
+        rows=(Row(name="LSTM, BPTT", learner={"credit": "bptt"}), _WITHOUT, _sab(5), *_attentive(15, 15)),
+        stop_at=0.99,
+        budget=200_000,
+        quick={"T": 20},
+        note="Kerg et al. (2020) play it up to T = 1,000.",
+    ),
 }
-"""By name, in the paper's order."""
+"""By name: those of Ke et al. in their order, then two of Kerg et al. (2020, arXiv 2006.09471)."""
 
 
-def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None) -> RunConfig:
-    """The run of one row and seed; ``budget``: sequences it gets, by default the table's."""
+def config(
+    table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None, full: Full | None = None
+) -> RunConfig:
+    """The run of one row and seed; ``budget``: sequences it gets, by default the table's; ``full``: its full size."""
     recipe = RECIPES.get(table.task.name, Recipe())
+    if full is not None:
+        recipe = Recipe(
+            learner=replace(recipe.learner, **full.learner),
+            optimizer=replace(recipe.optimizer, **full.optimizer),
+            run=replace(recipe.run, **full.run),
+        )
+        table = replace(table, budget=full.budget)
     task = replace(table.task, **table.quick) if quick else table.task
     learner: LearnerOptions = replace(recipe.learner, **row.learner)
     optimizer: OptimizerOptions = replace(recipe.optimizer, **row.optimizer)
@@ -188,11 +236,21 @@ QUICK_BUDGET = 2_000
 
 
 def plan(
-    name: str, rows: tuple[str, ...], seeds: int, out: Path, *, quick: bool, leading: bool, budget: int | None = None
+    name: str,
+    rows: tuple[str, ...],
+    seeds: int,
+    out: Path,
+    *,
+    quick: bool,
+    leading: bool,
+    budget: int | None = None,
+    full: Full | None = None,
+    device: str = "auto",
 ) -> list[Planned]:
     """The runs of a table's rows, those that lead or the others: ``out/TABLE/ROW/SEED``.
 
-    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those.
+    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those. ``full``: of what
+    full size the runs are; ``device``: where they compute.
     """
     table, found = TABLES[name], []
     for row in table.rows:
@@ -200,10 +258,20 @@ def plan(
             continue
         for seed in range(seeds):
             folder = out / name / row.folder / str(seed)
-            wanted = config(table, row, seed, quick=quick, budget=budget)
-            wanted = replace(wanted, run=replace(wanted.run, budget=max(wanted.run.budget, begun_with(folder))))
+            wanted = config(table, row, seed, quick=quick, budget=budget, full=full)
+            most = max(wanted.run.budget, begun_with(folder))
+            wanted = replace(wanted, run=replace(wanted.run, budget=most, device=device))
             found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
     return found
+
+
+def needed(name: str, sequences: Mapping[str, int]) -> int | None:
+    """Sequences that the longest of the leading runs needed; None where there are none, or where they are ``alone``.
+
+    ``sequences``: of finished runs, by their names in the sweep.
+    """
+    beside = [f"{name}/{row.name}/seed " for row in TABLES[name].rows if row.alone]
+    return max((count for run, count in sequences.items() if not run.startswith(tuple(beside))), default=None)
 
 
 def run_name(table: str, row: Row, seed: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ _REPLAY_FIELDS = ("step", "source_step", "lag", "weight", "credit", "loss", "rep
 class Block:
     """A block of n steps of B streams on the host, of which the first R are recorded.
 
-    `loss`, `metric`, `count` `(n, B)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or
+    `sums`: of loss, metric and count over all of them; `fault`: first step and stream whose loss is not finite, or None.
+    `loss`, `metric`, `count` `(n, R)`; `first`, `last` `(n, R)` bool; `weight`, `source_step` `(n, R, K)`, or
     None where no reading was kept; `hidden` `(n, R, hidden)`, or None where no state was kept; `replays`: each field of
     `ReplayEvents` `(w, R, replays)` for w windows, or None where none closed; `closed`: step of the block with which each
     of these closed. `replayed`: segments replayed in all streams.
     """
 
+    sums: tuple[float, float, float]
+    fault: tuple[int, int] | None
     loss: Array
     metric: Array
     count: Array
@@ -95,13 +99,34 @@ class Buffers:
 
     def add_read(self, read: ReadEvents) -> None:
         """Keep what the step that `add_step` took last has read."""
-        if self._read is None:
-            shape = (self.capacity, self.recorded, read.weight.shape[1])
-            self._read = (read.weight.new_zeros(shape), read.source_step.new_zeros(shape))
-        weight, source = self._read
+        weight, source = self._read_buffers(read)
         weight[self._steps - 1] = read.weight[: self.recorded]
         source[self._steps - 1] = read.source_step[: self.recorded]
         self._read_steps += 1
+
+    def _read_buffers(self, read: ReadEvents) -> tuple[Tensor, Tensor]:
+        if self._read is None:
+            shape = (self.capacity, self.recorded, read.weight.shape[-1])
+            self._read = (read.weight.new_zeros(shape), read.source_step.new_zeros(shape))
+        return self._read
+
+    def add_block(self, steps: TaskStep, score: Score, read: ReadEvents | None, hidden: Tensor | None) -> None:
+        """Keep several steps at once, as `add_step`, `add_read` and `add_hidden` would one by one."""
+        n, r = len(score.loss), self.recorded
+        at = slice(self._steps, self._steps + n)
+        for kept, part in zip(self._scores, (score.loss, score.metric_sum, score.count), strict=True):
+            kept[at].copy_(part)
+        if r:
+            for flags, flag in zip(self._flags, (steps.first, steps.last), strict=True):
+                flags[at].copy_(flag[:, :r])
+        if read is not None:
+            for buffer, part in zip(self._read_buffers(read), (read.weight, read.source_step), strict=True):
+                buffer[at].copy_(part[:, :r])
+            self._read_steps += n
+        if hidden is not None and self._hidden is not None:
+            self._hidden[at].copy_(hidden[:, :r])
+            self._hidden_steps += n
+        self._steps += n
 
     @property
     def keeps_hidden(self) -> bool:
@@ -121,8 +146,9 @@ class Buffers:
                 name: getattr(events, name).new_zeros((self.capacity, self.recorded, events.valid.shape[1]))
                 for name in _REPLAY_FIELDS
             }
-        for name, buffer in self._replays.items():
-            buffer[self._windows] = getattr(events, name)[: self.recorded]
+        if self.recorded:
+            for name, buffer in self._replays.items():
+                buffer[self._windows] = getattr(events, name)[: self.recorded]
         self._replayed.add_(events.valid.sum())
         self._closed.append(self._steps - 1)
         self._windows += 1
@@ -130,12 +156,16 @@ class Buffers:
     def drain(self) -> Block:
         """Everything kept since the last drain, on the host; the buffers are empty afterwards."""
         n, w = self._steps, self._windows
-        loss, metric, count = _host(self._scores[:, :n])
+        # All streams are summed where they are; only what is recorded leaves the device.
+        of_loss, of_metric, of_count = self._scores[:, :n].double().sum((1, 2)).tolist()
+        loss, metric, count = _host(self._scores[:, :n, : self.recorded])
         first, last = _host(self._flags[:, :n])
         # Readings and states are kept for all steps of a block or for none.
         read = self._read if self._read is not None and self._read_steps == n > 0 else None
         hidden = self._hidden if self._hidden is not None and self._hidden_steps == n > 0 else None
         block = Block(
+            sums=(of_loss, of_metric, of_count),
+            fault=None if isfinite(of_loss) else _first_fault(self._scores[0, :n]),
             loss=loss,
             metric=metric,
             count=count,
@@ -152,6 +182,12 @@ class Buffers:
         self._steps = self._windows = self._read_steps = self._hidden_steps = 0
         self._replayed.zero_()
         return block
+
+
+def _first_fault(loss: Tensor) -> tuple[int, int] | None:
+    """The first step and stream of `loss`, `(n, B)`, that is not finite."""
+    places = (~torch.isfinite(loss)).nonzero()
+    return (int(places[0, 0]), int(places[0, 1])) if len(places) else None
 
 
 def _host(tensor: Tensor) -> Array:

@@ -9,10 +9,11 @@ from typing import Any, TypeVar, get_args
 
 import torch
 
+from sabsim.attentive import AttentiveLearner
 from sabsim.backend import BackendName
 from sabsim.cells import CELLS
 from sabsim.choices import choose, require_at_least
-from sabsim.credit import CREDIT_RULES, CreditRule, Immediate
+from sabsim.credit import CREDIT_RULES, CreditRule, FullAttention, Immediate
 from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
 from sabsim.network import Network, ReadoutName, StoresName
@@ -36,12 +37,16 @@ _PIECES = {
 _PartT = TypeVar("_PartT")
 
 
+Learner = StreamingLearner | AttentiveLearner
+"""What learns the sequences of a task."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parts:
     """What a run is made of; `config` has device, backend and slots filled in."""
 
     config: RunConfig
-    learner: StreamingLearner
+    learner: Learner
     stream: TaskStream
 
 
@@ -65,25 +70,34 @@ def build(config: RunConfig) -> Parts:
     return Parts(config=config, learner=learner, stream=stream)
 
 
-def build_learner(config: RunConfig) -> StreamingLearner:
+def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
     """The learner alone, with fresh parameters.
+
+    Arguments:
+        learning: False for one that only plays, without room for whole sequences where its rule needs that
 
     Raises:
         ConfigError: as `build`
     """
     config = config.resolved()
     backend: Any = choose("backend", config.run.backend, get_args(BackendName))
-    return StreamingLearner(
-        build_network(config.learner, d_in=config.task.d_in, d_out=config.task.d_out),
-        credit=build_credit(config),
-        retention=_retention_of_run(config),
-        optimizer=build_optimizer(config.optimizer),
-        streams=config.run.streams,
-        seed=config.run.seed,
-        device=config.run.device,
-        dtype=DTYPES[choose("dtype", config.run.dtype, DTYPES)],
-        backend=backend,
-    )
+    network = build_network(config.learner, d_in=config.task.d_in, d_out=config.task.d_out)
+    credit = build_credit(config)
+    same: dict[str, Any] = {
+        "retention": _retention_of_run(config),
+        "optimizer": build_optimizer(config.optimizer),
+        "streams": config.run.streams,
+        "seed": config.run.seed,
+        "device": config.run.device,
+        "dtype": DTYPES[choose("dtype", config.run.dtype, DTYPES)],
+    }
+    if isinstance(credit, FullAttention):
+        if backend == "native":
+            raise ConfigError(f"backend = 'native': cannot compute credit {credit.name}; use backend torch or auto")
+        return AttentiveLearner(network, credit=credit, learning=learning, **same)
+    learner = StreamingLearner(network, credit=credit, backend=backend, **same)
+    learner.learning = learning
+    return learner
 
 
 def build_network(options: Any, *, d_in: int, d_out: int) -> Network:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 import torch
 
 from sabsim.choices import choose
-from sabsim.credit import CREDIT_RULES
+from sabsim.credit import CREDIT_RULES, CreditRule
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.optim import OPTIMIZERS
 from sabsim.retention import RETENTIONS
@@ -22,7 +22,7 @@ FORMAT = 4
 KIND = "task"
 """What `config.json` says of a supervised run; `sabsim.agents` has another word for its own."""
 
-_LATER = {"record_hidden": False}
+_LATER = {"explore_decay": 0.0, "record_hidden": False, "tf32": False, "replay_share": 1.0}
 """Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
@@ -69,9 +69,10 @@ class RunConfig:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         rule = CREDIT_RULES[choose("credit", self.learner.credit, CREDIT_RULES)]
         stagger = self.run.stagger and not rule.whole_sequences and self.task.length is not None
-        slots = self.learner.slots
-        if slots is None:
-            retention = choose("retention", self.learner.retention, RETENTIONS)
+        slots, retention = self.learner.slots, self._retention(rule)
+        if rule.keeps == "all":
+            slots = self.length
+        elif slots is None:
             slots = self.slots_for_all() if retention == "all" else _DEFAULT_SLOTS
         decay = self.optimizer.decay_updates
         if decay is None and self.optimizer.lr_schedule != "constant":
@@ -82,10 +83,28 @@ class RunConfig:
             lr = OPTIMIZERS[choose("optimizer", self.optimizer.optimizer, OPTIMIZERS)].lr
         return replace(
             self,
-            learner=replace(self.learner, slots=slots),
+            learner=replace(self.learner, slots=slots, retention=retention),
             optimizer=replace(self.optimizer, lr=lr, decay_updates=decay),
             run=replace(self.run, device=device, stagger=stagger),
         )
+
+    def _retention(self, rule: type[CreditRule]) -> str:
+        """The retention policy's name: that of the rule, if it needs one.
+
+        Raises:
+            ConfigError: another one was asked for, or the task has no end and the rule needs whole sequences
+        """
+        asked = choose("retention", self.learner.retention, RETENTIONS)
+        if rule.keeps is None:
+            return asked
+        if self.task.length is None:
+            raise ConfigError(
+                f"task {self.task.name!r} has no end: credit {rule.name} attends to whole sequences and learns at their "
+                "ends; credit sab or tbptt can take it"
+            )
+        if asked not in (rule.keeps, LearnerOptions.retention):
+            raise ConfigError(f"retention = {asked!r}: credit {rule.name} keeps {rule.keeps!r}; leave it out")
+        return rule.keeps
 
     def slots_for_all(self) -> int:
         """Slots that retention `all` needs: the microstates that one sequence offers."""

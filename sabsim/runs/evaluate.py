@@ -9,14 +9,16 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from sabsim.attentive import AttentiveLearner
 from sabsim.errors import ConfigError, NonFiniteError
 from sabsim.learner import StreamingLearner
-from sabsim.tasks import Part, Task
+from sabsim.runs.blocks import Blocks, begin_within, blocks_of, part_of
+from sabsim.tasks import Part, Task, TaskStream
 
-MOST_STREAMS = 128
-"""Sequences played side by side: more would cost memory without being faster."""
+MOST_STREAMS = {"cpu": 128, "cuda": 2048}
+"""Sequences played side by side, by device: more would cost memory without being faster."""
 
-MOST_READERS = 16
+MOST_READERS = {"cpu": 16, "cuda": 64}
 """Streams that read a text without end side by side. Each begins without a past, so few are better."""
 
 
@@ -38,7 +40,7 @@ class HeldOut:
 
 
 def held_out(
-    learner: StreamingLearner,
+    learner: StreamingLearner | AttentiveLearner,
     task: Task,
     *,
     sequences: int | None,
@@ -64,26 +66,22 @@ def held_out(
     """
     sequences = _how_many(task, part, sequences)
     endless = task.length is None
-    rounds = ceil(sequences / (MOST_READERS if endless else MOST_STREAMS))
+    rounds = ceil(sequences / (MOST_READERS if endless else MOST_STREAMS)[learner.device.type])
     streams = ceil(sequences / rounds)
     player = learner.evaluator(streams=streams, seed=seed, learned=learned)
     # Out of phase, so that sequences begin at every place of the learner's block: memory is offered at its end.
-    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=True)
+    stagger = not learner.credit.attends
+    stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=stagger)
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
-    for done in range(rounds + (not endless)):
-        for _ in range(task.period):
-            step = stream.next()
-            if stream.begins:
-                player.reset(step.first)
-            score = stream.score(player.step(step.x), step)
-            player.learn(score.dL_dy, score.loss)
-            counts, row = ended < rounds, ended.clamp(max=rounds - 1)
-            for total, value in zip(sums, (score.loss, score.metric_sum, score.count), strict=True):
-                total.scatter_add_(0, row, value.double().unsqueeze(0) * counts)
-            ended += step.last
+    blocks = blocks_of(player, stream)
+    for done in range(rounds + (stagger and not endless)):
+        if blocks is not None:
+            _play_blocks(blocks, stream, task.period, sums, ended)
+        else:
+            _play_steps(player, stream, task.period, sums, ended)
         if after_sequence is not None:
-            after_sequence(min(sequences, (done + endless) * streams))
+            after_sequence(min(sequences, (done + (endless or not stagger)) * streams))
     player.check()
     loss, metric, count = sums.flatten(1).cpu()
     if not torch.isfinite(loss).all():
@@ -91,6 +89,45 @@ def held_out(
     # Of the last round, what is too much; of a text, what lies beyond its end.
     played = count > 0 if endless else torch.arange(len(count)) < sequences
     return _found(task, part, loss[played], metric[played], count[played])
+
+
+def _play_steps(
+    player: StreamingLearner | AttentiveLearner, stream: TaskStream, count: int, sums: Tensor, ended: Tensor
+) -> None:
+    """Plays `count` steps, and adds loss, metric and count to `sums`, `(3, rounds, streams)`.
+
+    `ended`, `(1, streams)`: sequences that each stream has ended, which is the round that it is in.
+    """
+    rounds = sums.shape[1]
+    for _ in range(count):
+        step = stream.next()
+        if stream.begins:
+            player.reset(step.first)
+        score = stream.score(player.step(step.x), step)
+        player.learn(score.dL_dy, score.loss)
+        counts, row = ended < rounds, ended.clamp(max=rounds - 1)
+        for total, value in zip(sums, (score.loss, score.metric_sum, score.count), strict=True):
+            total.scatter_add_(0, row, value.double().unsqueeze(0) * counts)
+        ended += step.last
+
+
+def _play_blocks(blocks: Blocks, stream: TaskStream, count: int, sums: Tensor, ended: Tensor) -> None:
+    """The same, `count` being a multiple of the block and a sequence's steps at most: each stream ends one at most."""
+    rounds, clock = sums.shape[1], stream.clock
+    steps = stream.take(count)
+    scores = torch.zeros(3, *steps.weight.shape, dtype=sums.dtype, device=sums.device)
+    for first in range(0, count, blocks.size):
+        begins = begin_within(stream, clock + first, blocks.size)
+        score, _ = blocks.play(part_of(steps, first, blocks.size), begins=begins)
+        for kept, value in zip(scores, (score.loss, score.metric_sum, score.count), strict=True):
+            kept[first : first + blocks.size].copy_(value)
+    # A step is after the end if one of those before it was the last.
+    after = steps.last.cumsum(0) - steps.last.long()
+    for place in (0, 1):
+        counts, row = (ended + place) < rounds, (ended + place).clamp(max=rounds - 1)
+        for total, value in zip(sums, (scores * (after == place)).sum(1), strict=True):
+            total.scatter_add_(0, row, value.unsqueeze(0) * counts)
+    ended += steps.last.sum(0)
 
 
 def _how_many(task: Task, part: Part, sequences: int | None) -> int:

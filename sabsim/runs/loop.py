@@ -16,8 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
-from sabsim.errors import NonFiniteError
+from sabsim.errors import NonFiniteError, TimeUpError
+from sabsim.learner import StreamingLearner
 from sabsim.runs.best import Best
+from sabsim.runs.blocks import Blocks, begin_within, blocks_of, part_of
 from sabsim.runs.build import Parts
 from sabsim.runs.checkpoint import Checkpoint, State, save_checkpoint
 from sabsim.runs.database import RunDatabase
@@ -46,13 +48,23 @@ class Loop:
         database: where rows go
         recorder: what makes rows of steps
         display: what is shown meanwhile
+        until: moment, as `time.time()` tells it, from which on the run stops after a block; None: never
     """
 
     def __init__(
-        self, *, parts: Parts, folder: RunFolder, database: RunDatabase, recorder: Recorder, display: Display
+        self,
+        *,
+        parts: Parts,
+        folder: RunFolder,
+        database: RunDatabase,
+        recorder: Recorder,
+        display: Display,
+        until: float | None = None,
     ) -> None:
+        self._until = until
         self._config, self._learner, self._stream = parts.config, parts.learner, parts.stream
         self._folder, self._database, self._recorder, self._display = folder, database, recorder, display
+        self._blocks = blocks_of(self._learner, self._stream)
         self._evaluated_at: int | None = None
         self._saved_at = 0
         self._updates_at = 0
@@ -110,6 +122,7 @@ class Loop:
         """Train, then evaluate; returns what `summary.json` holds.
 
         Raises:
+            TimeUpError: the time was up first; a checkpoint was saved
             NonFiniteError: the learner met NaN or infinity; tables and checkpoint end before it
             StorageError: the disk refuses; what was committed stays
             Interrupted: asked to stop; a checkpoint was saved
@@ -124,6 +137,10 @@ class Loop:
                     self.save()
                     done = f"{self.sequences} {self._config.task.unit}"
                     raise Interrupted(f"stopped at {done}; '{self._folder.path}' goes on with --resume", interrupts.signum)
+                if self._until is not None and time.time() >= self._until and not self.finished:
+                    self.save()
+                    done = f"{self.sequences} {self._config.task.unit}"
+                    raise TimeUpError(f"time is up at {done}; '{self._folder.path}' goes on with --resume")
             self.save()
             return self._finish()
 
@@ -147,20 +164,15 @@ class Loop:
     def _advance(self) -> None:
         """One block of steps, and its rows."""
         begun = time.perf_counter()
-        stream, learner, recorder = self._stream, self._learner, self._recorder
-        to_boundary = stream.length - stream.clock % stream.length
-        wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
-        for _ in range(min(recorder.buffers.capacity, to_boundary)):
-            step = stream.next()
-            if stream.begins:
-                learner.reset(step.first)
-            score = stream.score(learner.step(step.x), step)
-            events = learner.learn(score.dL_dy, score.loss)
-            read = learner.read if wants_reads else None
-            recorder.take(step, score, read, events, learner.hidden if wants_hidden else None)
+        to_boundary = self._stream.length - self._stream.clock % self._stream.length
+        capacity = self._recorder.buffers.capacity
+        if self._blocks is None:
+            self._take_steps(min(capacity, to_boundary))
+        else:
+            self._take_blocks(self._blocks, min(capacity - capacity % self._blocks.size, to_boundary))
         try:
-            learner.check()
-            recorder.flush()
+            self._learner.check()
+            self._recorder.flush()
         except NonFiniteError as error:
             self._database.commit()
             raise NonFiniteError(
@@ -170,6 +182,30 @@ class Loop:
         spent = time.perf_counter() - begun
         self._training_seconds += spent
         self._training_here += spent
+
+    def _take_steps(self, count: int) -> None:
+        stream, learner, recorder = self._stream, self._learner, self._recorder
+        wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
+        for _ in range(count):
+            step = stream.next()
+            if stream.begins:
+                learner.reset(step.first)
+            score = stream.score(learner.step(step.x), step)
+            events = learner.learn(score.dL_dy, score.loss)
+            read = learner.read if wants_reads else None
+            recorder.take(step, score, read, events, learner.hidden if wants_hidden else None)
+
+    def _take_blocks(self, blocks: Blocks, count: int) -> None:
+        """The same, `count` being a multiple of the learner's block."""
+        learner, recorder, clock = self._learner, self._recorder, self._stream.clock
+        assert isinstance(learner, StreamingLearner)  # `blocks_of` has nothing for others
+        wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
+        steps = self._stream.take(count)
+        for first in range(0, count, blocks.size):
+            block = part_of(steps, first, blocks.size)
+            score, events = blocks.play(block, begins=begin_within(self._stream, clock + first, blocks.size))
+            read = learner.read_in_block if wants_reads else None
+            recorder.take_block(block, score, read, events, learner.hidden_in_block if wants_hidden else None)
 
     def _between_blocks(self) -> None:
         """What is due: an evaluation, a checkpoint, a commit, a drawing."""

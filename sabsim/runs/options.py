@@ -33,7 +33,8 @@ class LearnerOptions:
     input_scale: Annotated[float, arg(metavar="SCALE")] = 0.1
     """Input weights W_x are drawn from -this .. this."""
     credit: _Text = "sab"
-    """How a learning signal becomes a gradient: sab, tbptt, bptt or none."""
+    """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or
+    screened-attention."""
     k_top: Annotated[int, arg(metavar="K")] = 5
     """Microstates recalled per step (k_top; credit rule sab)."""
     k_trunc: Annotated[int, arg(metavar="STEPS")] = 5
@@ -46,10 +47,14 @@ class LearnerOptions:
     """Steps between parameter updates (u), at most k_trunc."""
     explore: Annotated[float, arg(metavar="TEMPERATURE")] = 10.0
     """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
+    explore_decay: Annotated[float, arg(metavar="UPDATES")] = 2_000.0
+    """Updates as strong as usual after which half as many sequences explore; 0: it stays half of all (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
     replay_threshold: Annotated[float, arg(metavar="FACTOR")] = 0.0
     """Credits below this multiple of the usual greatest one are not replayed either; 0: all are (credit rule sab)."""
+    replay_share: Annotated[float, arg(metavar="SHARE")] = 1.0
+    """Of the replays of all streams at most this part, the greatest credits; less is faster on a GPU (credit rule sab)."""
     trigger: _Text = "clock"
     """What lets an update happen: clock (always when due) or replay (more credit replayed than usual)."""
     retention: _Text = "novelty"
@@ -64,7 +69,7 @@ class LearnerOptions:
     input_effect: Annotated[float | None, arg(metavar="WEIGHT", help_behavior_hint="(default: 1)")] = None
     """Weight of what the input did to the state, beside how far the state moved (retention novelty)."""
     buffer: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: half the slots)")] = None
-    """Newest microstates in the short-term buffer of retention relevancy (nu)."""
+    """Newest microstates in the short-term buffer (nu; retention relevancy, credit screened-attention)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,5 +143,7 @@ class RunOptions:
     """Number format: float32 or float64."""
     backend: _Text = "auto"
     """What computes: torch, native (compiled C, several times faster, for the default pieces on the CPU), or auto."""
+    tf32: bool = False
+    """On a CUDA device let matrix products round float32 to 10 bits of mantissa: faster for large n."""
     threads: Annotated[int, arg(metavar="N")] = 1
     """CPU threads; at these sizes more are slower."""

@@ -17,12 +17,13 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    # The second mark may be in the very last steps: no block has ended since, and memory does not hold it yet. These few
-    # sequences carry nearly all of the loss: their gradients must not be shortened, and short blocks make them fewer.
+    # The second mark may be in the very last step: no block has ended since, and memory does not hold it yet. These few
+    # sequences carry most of the loss: their gradients must not be shortened, and blocks of one step make them fewest. Most
+    # blocks then have no signal, and trigger no update: their weights and keys need not be prepared anew.
     "adding": Recipe(
-        learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.0),
-        optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt"),
-        run=RunOptions(streams=32, eval_every=4_000, eval_sequences=1_000),
+        learner=LearnerOptions(input_scale=1.0, update_every=1, trigger="replay", slots=16, explore=0.0),
+        optimizer=OptimizerOptions(lr=8e-3, spike=0.0, lr_schedule="inverse", decay_updates=20_000, average=0.998),
+        run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
     # A text has no resets: what novelty keeps would stay for ever, and the network would lean on it. Every character is a
     # learning signal, so nothing is to be explored, and the units need not last long to begin with.
@@ -31,7 +32,7 @@ RECIPES: dict[str, Recipe] = {
         optimizer=OptimizerOptions(lr=1e-2, lr_schedule="rsqrt"),
         run=RunOptions(streams=16, budget=100_000, eval_every=5_000, eval_sequences=512, record_every=200),
     ),
-    # As adding: one learning signal a sequence, in its very last step.
+    # As adding, one learning signal a sequence, in its very last step; the options are those that adding had at first.
     "pixels": Recipe(
         learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.0),
         optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt"),

@@ -115,6 +115,19 @@ class Recorder:
         if events is not None:
             self.buffers.add_replays(events)
 
+    def take_block(
+        self,
+        steps: TaskStep,
+        score: Score,
+        read: ReadEvents | None,
+        events: ReplayEvents | None,
+        hidden: torch.Tensor | None = None,
+    ) -> None:
+        """Keep the steps of a whole block, as `take` one by one; `events` are of the update at its end."""
+        self.buffers.add_block(steps, score, read, hidden)
+        if events is not None:
+            self.buffers.add_replays(events)
+
     def flush(self) -> None:
         """Write the rows of the steps taken since the last flush.
 
@@ -123,12 +136,13 @@ class Recorder:
             StorageError: the disk refuses
         """
         block = self.buffers.drain()
-        if not np.isfinite(block.loss).all():
-            step, stream = (int(place) for place in np.argwhere(~np.isfinite(block.loss))[0])
+        if block.fault is not None:
+            step, stream = block.fault
             raise NonFiniteError(f"loss is not finite at step {self._start + step}, stream {stream}")
-        self.totals.loss += float(block.loss.sum())
-        self.totals.metric += float(block.metric.sum())
-        self.totals.count += float(block.count.sum())
+        loss, metric, count = block.sums
+        self.totals.loss += loss
+        self.totals.metric += metric
+        self.totals.count += count
         self.totals.replays += block.replayed
         for stream, sequence in enumerate(self._sequences):
             self._follow(block, stream, sequence)

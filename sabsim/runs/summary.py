@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from sabsim.attentive import AttentiveLearner
 from sabsim.learner import StreamingLearner
 from sabsim.runs.config import FORMAT, RunConfig
 from sabsim.runs.evaluate import HeldOut
@@ -17,7 +18,7 @@ TIMED = ("seconds", "steps_per_second", "peak_rss_mb", "date")
 
 def summarise(
     config: RunConfig,
-    learner: StreamingLearner,
+    learner: StreamingLearner | AttentiveLearner,
     result: HeldOut,
     *,
     validation: HeldOut | None,

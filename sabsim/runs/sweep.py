@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sabsim.errors import ConfigError, SabsimError
+from sabsim.errors import ConfigError, SabsimError, TimeUpError
 from sabsim.runs.progress import Display, Standing, number
 
 _LOOK = 0.2
@@ -54,10 +54,14 @@ class Work(Protocol):
 
 @dataclass
 class Swept:
-    """What came of a sweep: ``summaries`` of finished runs, ``failures`` of others in a line each, both by name."""
+    """What came of a sweep: ``summaries`` of finished runs, ``failures`` of others in a line each, both by name.
+
+    ``paused``: the same of runs whose time was up; the same sweep goes on with them.
+    """
 
     summaries: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    paused: dict[str, str] = field(default_factory=dict)
 
 
 class SweepDisplay:
@@ -75,6 +79,7 @@ class SweepDisplay:
         self._total, self._done = total, 0
         self._whole = self._progress.add_task("all runs", total=total, told="")
         self._tasks: dict[str, Any] = {}
+        self._over: set[str] = set()
 
     def __enter__(self) -> SweepDisplay:
         self._progress.start()
@@ -84,7 +89,9 @@ class SweepDisplay:
         self._progress.stop()
 
     def update(self, name: str, done: int, budget: int, told: str) -> None:
-        """A run at work has moved."""
+        """A run at work has moved; of one that has ended, nothing more is shown."""
+        if name in self._over:
+            return
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=budget, told=told)
         self._progress.update(self._tasks[name], completed=done, total=budget, told=told)
@@ -93,10 +100,24 @@ class SweepDisplay:
         """A run is finished or has failed."""
         if name in self._tasks:
             self._progress.remove_task(self._tasks.pop(name))
+        self._over.add(name)
         self._done += 1
         self._progress.update(self._whole, completed=self._done)
         if not self._console.is_terminal:
             self._console.print(f"{self._done}/{self._total} {name}: {how}", markup=False, soft_wrap=True)
+
+
+class Hands(Protocol):
+    """Whoever does the runs of a sweep: processes of this machine, or a cluster."""
+
+    def submit(self, run: Planned) -> Future[dict[str, Any]]:
+        """Begins a run, or goes on with it, as soon as there is room."""
+
+    def result(self, future: Future[dict[str, Any]]) -> dict[str, Any]:
+        """The summary of a run that has ended. Raises SabsimError: it failed."""
+
+    def listen(self, display: SweepDisplay) -> None:
+        """Shows what the runs at work have told since."""
 
 
 def sweep(runs: Sequence[Planned], work: Work, *, jobs: int, display: SweepDisplay) -> Swept:
@@ -107,28 +128,13 @@ def sweep(runs: Sequence[Planned], work: Work, *, jobs: int, display: SweepDispl
     """
     if jobs < 1:
         raise ConfigError(f"jobs = {jobs}: must be at least 1")
-    waiting = {run.name: run for run in runs}
-    if len(waiting) < len(runs):
-        raise ConfigError("two runs of a sweep have the same name")
-    for run in runs:
-        if run.after is not None and run.after not in waiting:
-            raise ConfigError(f"run {run.name!r} waits for {run.after!r}, which is no run of the sweep")
+    check(runs)
     context = multiprocessing.get_context("spawn")
     with _deaf():
         halt, told = context.Event(), context.SimpleQueue()
         pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_prepare, initargs=(halt, told))
-    found = Swept()
-    at_work: dict[Future[dict[str, Any]], str] = {}
     try:
-        with display:
-            while waiting or at_work:
-                for name in _ready(waiting, found):
-                    with _deaf():  # the pool starts its processes as it needs them
-                        at_work[pool.submit(_run, waiting.pop(name), work)] = name
-                _drop_hopeless(waiting, found, display)
-                _listen(told, display)
-                for future in wait(at_work, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
-                    _take(future, at_work.pop(future), found, display)
+        return follow(runs, _Processes(pool, told, work), display)
     except BrokenProcessPool as error:
         raise SabsimError("a process of the sweep was killed; is there enough memory? the same command goes on") from error
     except BaseException:
@@ -136,7 +142,51 @@ def sweep(runs: Sequence[Planned], work: Work, *, jobs: int, display: SweepDispl
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check(runs: Sequence[Planned]) -> None:
+    """Raises ConfigError: for two runs of one name, or one that waits for a run that is not there."""
+    names = {run.name for run in runs}
+    if len(names) < len(runs):
+        raise ConfigError("two runs of a sweep have the same name")
+    for run in runs:
+        if run.after is not None and run.after not in names:
+            raise ConfigError(f"run {run.name!r} waits for {run.after!r}, which is no run of the sweep")
+
+
+def follow(runs: Sequence[Planned], hands: Hands, display: SweepDisplay) -> Swept:
+    """Submits every run once that for which it waits is finished, until all have ended."""
+    waiting, found = {run.name: run for run in runs}, Swept()
+    at_work: dict[Future[dict[str, Any]], str] = {}
+    with display:
+        while waiting or at_work:
+            for name in _ready(waiting, found):
+                at_work[hands.submit(waiting.pop(name))] = name
+            _drop_hopeless(waiting, found, display)
+            hands.listen(display)
+            for future in wait(at_work, timeout=_LOOK, return_when=FIRST_COMPLETED).done:
+                _take(hands, future, at_work.pop(future), found, display)
     return found
+
+
+@dataclass(frozen=True)
+class _Processes:
+    """Those of a pool."""
+
+    pool: ProcessPoolExecutor
+    told: Any
+    work: Work
+
+    def submit(self, run: Planned) -> Future[dict[str, Any]]:
+        with _deaf():  # the pool starts its processes as it needs them
+            return self.pool.submit(_run, run, self.work)
+
+    def result(self, future: Future[dict[str, Any]]) -> dict[str, Any]:
+        return future.result()
+
+    def listen(self, display: SweepDisplay) -> None:
+        while not self.told.empty():
+            display.update(*self.told.get())
 
 
 def _ready(waiting: Mapping[str, Planned], found: Swept) -> list[str]:
@@ -144,21 +194,20 @@ def _ready(waiting: Mapping[str, Planned], found: Swept) -> list[str]:
 
 
 def _drop_hopeless(waiting: dict[str, Planned], found: Swept, display: SweepDisplay) -> None:
-    """Runs that wait for one that has failed fail with it."""
-    for name in [name for name, run in waiting.items() if run.after in found.failures]:
+    """Runs that wait for one that has failed, or has not come to its end, fail with it."""
+    lost = found.failures | found.paused
+    for name in [name for name, run in waiting.items() if run.after in lost]:
         found.failures[name] = f"waited for {waiting.pop(name).after}, which failed"
         display.ended(name, found.failures[name])
 
 
-def _listen(told: Any, display: SweepDisplay) -> None:
-    while not told.empty():
-        display.update(*told.get())
-
-
-def _take(future: Future[dict[str, Any]], name: str, found: Swept, display: SweepDisplay) -> None:
+def _take(hands: Hands, future: Future[dict[str, Any]], name: str, found: Swept, display: SweepDisplay) -> None:
     try:
-        found.summaries[name] = future.result()
+        found.summaries[name] = hands.result(future)
         display.ended(name, f"{number(found.summaries[name].get('seconds'))} s")
+    except TimeUpError as error:
+        found.paused[name] = str(error)
+        display.ended(name, str(error))
     except SabsimError as error:
         found.failures[name] = str(error)
         display.ended(name, f"failed: {error}")
@@ -210,10 +259,11 @@ class _Reporter(Display):
         if _HALT.is_set():
             signal.raise_signal(signal.SIGTERM)
             return
-        _TOLD.put((self._name, status.done, status.budget, _figures(status)))
+        _TOLD.put((self._name, status.done, status.budget, in_words(status)))
 
 
-def _figures(status: Standing) -> str:
+def in_words(status: Standing) -> str:
+    """The first few figures of a run at work, for a line of the display."""
     return "  ".join(f"{title} {value}" for title, value in list(status.columns().items())[:4])
 
 

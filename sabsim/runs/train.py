@@ -22,7 +22,12 @@ from sabsim.tasks import Task
 
 
 def train(
-    config: RunConfig | None, *, out: str | Path, resume: bool = False, display: Display | None = None
+    config: RunConfig | None,
+    *,
+    out: str | Path,
+    resume: bool = False,
+    display: Display | None = None,
+    until: float | None = None,
 ) -> dict[str, Any]:
     """Run `config` in the folder `out` and return what `summary.json` holds.
 
@@ -31,8 +36,10 @@ def train(
         out: the run folder; must be free unless `resume`
         resume: go on from the last checkpoint (from the beginning, if there is no run in `out` yet)
         display: what is shown meanwhile; nothing by default
+        until: moment, as `time.time()` tells it, at which the run is to save a checkpoint and stop; None: none
 
     Raises:
+        TimeUpError: that moment came before the end
         ConfigError: an option that is not allowed, or that differs from the run to be resumed
         RunFolderError: a damaged folder, or one of another format version or task
         StorageError: the disk refuses
@@ -42,7 +49,7 @@ def train(
     folder, display = RunFolder(Path(out)), display or Display()
     if resume and folder.begun:
         with folder.locked():
-            return _resume(folder, config, display)
+            return _resume(folder, config, display, until)
     if config is None:
         raise RunFolderError(f"'{folder.path}': no run to resume; give its task and options")
     if resume:
@@ -52,10 +59,10 @@ def train(
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
-        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
+        return start(folder, lambda database: _loop(folder, parts, database, display, until), tables=_tables(parts.config))
 
 
-def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> dict[str, Any]:
+def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until: float | None) -> dict[str, Any]:
     """From the last checkpoint, or from the beginning if there is none yet."""
     stored = folder.read_config()
     wanted = _same_run(stored, config, folder)
@@ -78,10 +85,10 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display) -> di
         folder.write_config(wanted)
     folder.summary.unlink(missing_ok=True)
     if checkpoint is None:
-        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
+        return start(folder, lambda database: _loop(folder, parts, database, display, until), tables=_tables(parts.config))
 
     def restored(database: RunDatabase) -> Loop:
-        loop = _loop(folder, parts, database, display)
+        loop = _loop(folder, parts, database, display, until)
         loop.load_state_dict(checkpoint.numbers, best=checkpoint.states.get("best"))
         display.note(f"'{folder.path}' goes on from {done} {wanted.task.unit}")
         return loop
@@ -121,9 +128,11 @@ def _tables(config: RunConfig) -> Tables:
     return tables_of(TABLES, record_hidden=config.run.record_hidden)
 
 
-def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Display) -> Loop:
+def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Display, until: float | None) -> Loop:
     run, credit = parts.config.run, parts.learner.credit
     torch.set_num_threads(run.threads)
+    if parts.learner.device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if run.tf32 else "highest")
     recorder = make_recorder(
         database=database,
         streams=run.streams,
@@ -135,7 +144,7 @@ def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Displ
         dtype=DTYPES[run.dtype],
         hidden=parts.learner.network.hidden if run.record_hidden else None,
     )
-    return Loop(parts=parts, folder=folder, database=database, recorder=recorder, display=display)
+    return Loop(parts=parts, folder=folder, database=database, recorder=recorder, display=display, until=until)
 
 
 def _restore(checkpoint: Checkpoint, parts: Parts, folder: RunFolder) -> None:

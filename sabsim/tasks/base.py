@@ -9,6 +9,7 @@ happens to the learner.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -25,13 +26,17 @@ Part = Literal["train", "validation", "test"]
 """Of what a stream is made. A task that draws its sequences has as many as wanted of each, and validation and test
 are the same; one with data of its own has parts that share nothing."""
 
+_FIELDS = ("x", "target", "weight", "scored", "first", "last")  # of a `TaskStep`
 _SALT = 0x5AB  # keeps these draws apart from other uses of the same seed
 _SEQUENCES = 0  # spawn key: what a derived seed is for
 
 
 @dataclass(frozen=True, slots=True)
 class TaskStep:
-    """One step of all streams. Its tensors are buffers: valid until the next call of `TaskStream.next`."""
+    """One step of all streams. Its tensors are buffers: valid until the next call of `TaskStream.next`.
+
+    Several steps at once, from `TaskStream.take`, have a leading axis of steps, and are theirs who took them.
+    """
 
     x: Tensor
     """input, `(streams, d_in)`"""
@@ -225,17 +230,40 @@ class TaskStream(ABC):
     def next(self) -> TaskStep:
         """The next step of every stream."""
 
-    @property
+    def take(self, count: int) -> TaskStep:
+        """The next `count` steps at once, equal to those of as many calls of `next`; every tensor `(count, ...)`.
+
+        For devices on which queueing an operation costs more than the operation.
+        """
+        steps = []
+        for _ in range(count):
+            step = self.next()
+            steps.append([getattr(step, name).clone() for name in _FIELDS])
+        return TaskStep(*(torch.stack(parts) for parts in zip(*steps, strict=True)))
+
     @abstractmethod
-    def begins(self) -> bool:
-        """Whether a learner must reset the streams in `TaskStep.first` at the last step given.
+    def begins_at(self, clock: int) -> bool:
+        """Whether a learner must reset the streams in `TaskStep.first` at the step given at `clock`.
 
         Known without asking the device.
         """
 
+    @property
+    def begins(self) -> bool:
+        """The same of the last step given."""
+        return self.begins_at(self.clock - 1)
+
     @abstractmethod
     def score(self, y: Tensor, step: TaskStep) -> Score:
         """Loss, explicit gradient and metric of the output `y`, `(streams, d_out)`, at `step`."""
+
+    def score_all(self, y: Tensor, steps: TaskStep) -> Score:
+        """The scores of the outputs `y`, `(count, streams, d_out)`, at as many steps, in tensors with that leading axis."""
+        found = []
+        for t, output in enumerate(y):
+            score = self.score(output, TaskStep(*(getattr(steps, name)[t] for name in _FIELDS)))
+            found.append([part.clone() for part in (score.loss, score.dL_dy, score.metric_sum, score.count)])
+        return Score(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
     @abstractmethod
     def sources(self) -> Tensor:
@@ -288,6 +316,13 @@ class TaskStream(ABC):
     def _buffer(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros of shape `(*shape, streams)`, of the stream's dtype unless given."""
         return torch.zeros(*shape, self.streams, dtype=dtype or self.dtype, device=self.device)
+
+
+def joined(parts: Sequence[TaskStep]) -> TaskStep:
+    """Several steps of each of `parts`, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return TaskStep(*(torch.cat([getattr(part, name) for part in parts]) for name in _FIELDS))
 
 
 def require_int(name: str, value: int, *, least: int) -> None:

@@ -14,7 +14,7 @@ from tyro.conf import arg
 
 from sabsim.data.text import CORPORA, Text, python_version, read_text
 from sabsim.errors import ConfigError
-from sabsim.tasks.base import Part, Score, StreamOptions, Task, TaskStep, TaskStream, require_int
+from sabsim.tasks.base import Part, Score, StreamOptions, Task, TaskStep, TaskStream, joined, require_int
 from sabsim.tasks.cross_entropy import CrossEntropy
 
 
@@ -187,10 +187,39 @@ class TextStream(TaskStream):
             self.sequences.add_(self.streams)
         return self._step
 
-    @property
-    def begins(self) -> bool:
-        """Whether the last step was the first of all shares."""
-        return (self.clock - 1) % self._share == 0
+    def take(self, count: int) -> TaskStep:
+        """The next `count` characters at once; every tensor has a leading axis of steps."""
+        parts = []
+        while count:
+            at = self.clock % self._share
+            if at in (0, self._predicted % self._share):
+                self._mark_end()
+            # To the end of the passage, or to where weights change.
+            stops = (self._share, self._predicted % self._share, at - at % self.length + self.length)
+            until = min(stop for stop in stops if stop > at)
+            n = min(count, until - at)
+            parts.append(self._take_alike(at, n))
+            count -= n
+        return joined(parts)
+
+    def _take_alike(self, at: int, count: int) -> TaskStep:
+        """The steps from place `at` of the shares, of which none but the last ends a passage or what is scored."""
+        codes = self._codes[at : at + count + 1].long()
+        first = torch.zeros(count, self.streams, dtype=torch.bool, device=self.device)
+        last = torch.zeros_like(first)
+        first[0] = at % self.length == 0
+        self.clock += count
+        ends = self.clock % self.length == 0
+        last[-1] = ends
+        if ends:
+            self.completed += self.streams
+            self.sequences.add_(self.streams)
+        weight, scored = (part.repeat(count, 1) for part in (self._weight, self._scored))
+        return TaskStep(self._one_hot[codes[:-1]], codes[1:], weight, scored, first, last)
+
+    def begins_at(self, clock: int) -> bool:
+        """Whether the step given at `clock` is the first of all shares."""
+        return clock % self._share == 0
 
     def score(self, y: Tensor, step: TaskStep) -> Score:
         """Cross entropy of the logits `y`, `(streams, kinds)`; gradient (softmax - target) * weight / streams."""
@@ -198,6 +227,12 @@ class TextStream(TaskStream):
         self._count.copy_(step.scored)
         torch.mul(of_target, self._count, out=self._metric).mul_(-1 / log(2))
         return self._score
+
+    def score_all(self, y: Tensor, steps: TaskStep) -> Score:
+        """The same of several steps at once."""
+        loss, gradient, _, of_target = self._cross_entropy.score_all(y, steps.target, steps.weight)
+        count = steps.scored.to(loss.dtype)
+        return Score(loss, gradient, (of_target * count).mul_(-1 / log(2)), count)
 
     def sources(self) -> Tensor:
         """-1, `(streams, 1)`: what a character depends on is not known."""

@@ -38,3 +38,20 @@ class CrossEntropy:
         torch.exp(log_p, out=self.gradient).sub_(self._wanted)
         self.gradient.mul_(weight.unsqueeze(1)).div_(len(target))
         return log_p, of_target
+
+    def score_all(self, y: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `score` finds, of several steps at once, in new tensors.
+
+        Arguments:
+            y: logits, `(steps, B, classes)`
+            target, weight: as for `score`, `(steps, B)`
+
+        Returns:
+            loss, `(steps, B)`; gradient, `(steps, B, classes)`; logarithms of the probabilities of all classes and of the
+            one wanted, as `score` returns them
+        """
+        log_p = torch.log_softmax(y.detach(), 2)
+        of_target = log_p.gather(2, target.unsqueeze(2)).squeeze(2)
+        gradient = torch.exp(log_p).sub_(self._one_hot[target])
+        gradient.mul_(weight.unsqueeze(2)).div_(target.shape[1])
+        return (of_target * weight).neg_(), gradient, log_p, of_target

@@ -28,10 +28,10 @@ class Denoise(Task):
     cross entropy at every step, each with weight 1/(T + 20); the metric is the accuracy on the last 10
     steps.
 
-    Marker, blank noise and length are those of the code released with GORU. That code scatters its digits
-    (of 9 kinds) over the first T + 9 steps, and draws the places with replacement, so that digits may
-    overwrite each other; here they lie among the first T, as Kerg et al. describe the task, and never
-    coincide.
+    Marker, blank noise and length are those of the code released with GORU and of that of Kerg et al. Both
+    scatter the digits over the first T + 9 steps, here it is the first T. GORU's has 9 kinds of digits and
+    draws the places with replacement, so that digits may overwrite each other; Kerg et al. have 8 kinds that
+    never coincide, as here.
 
     Arguments:
         T: steps among which the digits are scattered; at least 10

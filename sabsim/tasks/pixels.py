@@ -149,6 +149,12 @@ class PixelStream(SequenceStream):
         self._count.copy_(step.scored)
         return self._score
 
+    def score_all(self, y: Tensor, steps: TaskStep) -> Score:
+        """The same of several steps at once."""
+        loss, gradient, log_p, _ = self._cross_entropy.score_all(y, steps.target, steps.weight)
+        right = (log_p.argmax(2) == steps.target).logical_and_(steps.scored)
+        return Score(loss, gradient, right.to(loss.dtype), steps.scored.to(loss.dtype))
+
     def sources(self) -> Tensor:
         """-1, `(streams, 1)`: what a class depends on is not known."""
         return torch.full((self.streams, 1), -1, device=self.device)
@@ -174,6 +180,11 @@ class PixelStream(SequenceStream):
         torch.index_select(self._pixels, 0, self._row[0], out=self._value)
         self._level.copy_(self._value)
         torch.index_select(self._brightness, 0, self._level, out=self._x[:, 0])
+
+    def _look_up_all(self, phases: Tensor) -> tuple[Tensor, Tensor]:
+        image = self._chosen.gather(0, self._round_table[phases])
+        place = image * self.length + self._pixel_table[phases]
+        return self._brightness[self._pixels[place].long()].unsqueeze(2), self._labels[image]
 
     def _content(self) -> dict[str, Tensor]:
         return {"dealt": self._dealt, "chosen": self._chosen}

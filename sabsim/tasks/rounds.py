@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sabsim.tasks.base import StateDict, StreamOptions, TaskStep, TaskStream, derive_seed
+from sabsim.tasks.base import StateDict, StreamOptions, TaskStep, TaskStream, derive_seed, joined
 
 _OFFSETS = 1  # spawn key: what a derived seed is for
 
@@ -60,10 +60,36 @@ class SequenceStream(TaskStream):
             self.sequences.add_(ended)
         return self._step
 
-    @property
-    def begins(self) -> bool:
-        """Whether any stream begins a sequence at the last step given; known without asking the device."""
-        return bool(self._ending[(self.clock - 1) % self.length])
+    def take(self, count: int) -> TaskStep:
+        """The next `count` steps at once; every tensor has a leading axis of steps."""
+        parts = []
+        while count:
+            into = self.clock % self.length
+            if into == 0:
+                self._draw(self.clock // self.length % 2)
+            # Within a round nothing is drawn, so that all its steps can be looked up together.
+            n = min(count, self.length - into)
+            parts.append(self._take_within_round(n))
+            count -= n
+        return joined(parts)
+
+    def _take_within_round(self, count: int) -> TaskStep:
+        ahead = torch.arange(count, device=self.device).unsqueeze(1) + self._phase
+        phases = torch.where(ahead < 3 * self.length, ahead, ahead - 2 * self.length)
+        x, target = self._look_up_all(phases)
+        scored, first, last = self._flag_table[:, phases]
+        torch.index_select(self._following, 0, phases[-1], out=self._phase)
+        self._emitted.copy_(phases[-1])
+        clocks = range(self.clock + 1, self.clock + count + 1)
+        ended = sum(self._ending[clock % self.length] for clock in clocks if clock >= self.length)
+        self.clock += count
+        self.completed += ended
+        self.sequences.add_(ended)
+        return TaskStep(x, target, self._weight_table[phases], scored, first, last)
+
+    def begins_at(self, clock: int) -> bool:
+        """Whether any stream begins a sequence at the step given at `clock`; known without asking the device."""
+        return bool(self._ending[clock % self.length])
 
     def positions(self) -> Tensor:
         """Position of the last step in its sequence, `(streams,)` int64; -1 where a stream is still idle."""
@@ -85,6 +111,15 @@ class SequenceStream(TaskStream):
     @abstractmethod
     def _look_up(self, phase: Tensor) -> None:
         """Fill input and target of the streams at `phase`, `(streams,)`."""
+
+    def _look_up_all(self, phases: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of streams at `phases`, `(steps, streams)`, each with that leading axis."""
+        found = []
+        for phase in phases:
+            self._look_up(phase)
+            found.append((self._step.x.clone(), self._step.target.clone()))
+        x, target = (torch.stack(parts) for parts in zip(*found, strict=True))
+        return x, target
 
     @abstractmethod
     def _content(self) -> dict[str, Tensor]:

@@ -86,6 +86,12 @@ class SymbolStream(SequenceStream):
         self._count.copy_(step.scored)
         return self._score
 
+    def score_all(self, y: Tensor, steps: TaskStep) -> Score:
+        """The same of several steps at once."""
+        loss, gradient, log_p, _ = self._cross_entropy.score_all(y, steps.target, steps.weight)
+        right = (log_p.argmax(2) == steps.target).logical_and_(steps.scored)
+        return Score(loss, gradient, right.to(loss.dtype), steps.scored.to(loss.dtype))
+
     @abstractmethod
     def _draw_symbols(self, half: int, symbols: Tensor) -> None:
         """Fill `symbols`, `(width, streams)` uint8, with a sequence for each stream."""
@@ -98,6 +104,11 @@ class SymbolStream(SequenceStream):
         torch.gather(self._symbols, 0, self._rows, out=self._bytes)
         self._pair.copy_(self._bytes)
         torch.index_select(self._one_hot_in, 0, self._pair[0], out=self._x)
+
+    def _look_up_all(self, phases: Tensor) -> tuple[Tensor, Tensor]:
+        rows = self._plan[:, phases]
+        inputs, targets = self._symbols.gather(0, rows.flatten(0, 1)).view(rows.shape).long()
+        return self._one_hot_in[inputs], targets
 
     def _content(self) -> dict[str, Tensor]:
         return {"symbols": self._symbols}

@@ -1,0 +1,326 @@
+"""A recurrent network with self-attention behind the calls of a streaming learner: ``step``, ``learn``, ``reset``.
+
+Kerg et al. 2020 (arXiv 2006.09471), as in their released code; h_i are the states of the sequence that memory holds:
+
+    e_i = v · tanh(V_a s_{t-1} + U_a h_i)    alpha = softmax(e)    ctx_t = sum_i alpha_i h_i
+    s_t = (h_{t-1} + ctx_t) / 2              h_t, c_t = cell(x_t, s_t, c_{t-1})              y_t = W h_t + b
+
+with s_0 = 0. Signals are kept until the sequence ends; then credit goes back through all of it, recurrence and attention,
+and the parameters are updated. There is no tape: every way back is written out, and what it needs is in buffers made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..credit import FullAttention
+from ..devices import choose_device
+from ..errors import ConfigError, NonFiniteError
+from ..learner import ReadEvents
+from ..network import Network
+from ..optim import Optimizer
+from ..replay import ReplayEvents
+from ..retention import Relevancy, Retention
+from .memory import AllStates, ScreenedStates
+from .parameters import AttentiveParameters
+
+
+class AttentiveLearner:
+    """MemLSTM and MemRNN (credit ``FullAttention``), RelLSTM and RelRNN (``ScreenedAttention``), by the network's cell.
+
+    Learning keeps the whole sequence, O(length (n + S)) for each stream, with S the slots. Playing (see ``evaluator``)
+    keeps the slots alone: bounded with ``ScreenedAttention``, all states of the sequence with ``FullAttention``.
+
+    Args:
+        network: cell, sizes and initial weights.
+        credit: ``FullAttention`` or ``ScreenedAttention``, with the length of a sequence.
+        retention: ``All`` with at least as many slots as a sequence has steps, or ``Relevancy``.
+        optimizer: e.g. ``RMSprop(lr=1e-3)``.
+        streams: B; they begin their sequences together.
+        seed: of the initial parameters.
+        device, dtype: as of ``StreamingLearner``.
+        learning: False for one that only plays.
+
+    Raises ConfigError: for settings that do not fit each other.
+    """
+
+    backend = "torch"
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        credit: FullAttention,
+        retention: Retention,
+        optimizer: Optimizer,
+        streams: int = 1,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        learning: bool = True,
+    ) -> None:
+        if streams < 1:
+            raise ConfigError(f"streams = {streams}: must be at least 1")
+        if dtype not in (torch.float32, torch.float64):
+            raise ConfigError(f"dtype = {dtype}: must be torch.float32 or torch.float64")
+        self.network, self.credit, self.retention, self.optimizer = network, credit, retention, optimizer
+        self.streams, self.seed, self.learning = streams, seed, learning
+        self.device, self.dtype = choose_device(device), dtype
+        self.length = credit.k_trunc
+        self._parameters = AttentiveParameters(network, dtype=dtype, device=self.device)
+        self._parameters.initialise(seed)
+        self._optim = optimizer.state(self.flat)
+        self.memory = self._remember()
+        n, d = network.hidden, network.d_in
+        rows, zeros = self.length if learning else 1, self.flat.new_zeros
+        self._tape = self._parameters.cell.tape(rows, streams, self.flat)
+        self._places = self._parameters.cell.places(self._tape)
+        self._steps = {
+            "xh": zeros(rows, streams, d + n),
+            "c": zeros(rows + 1, streams, n),
+            "h": zeros(rows, streams, n),
+            "k": zeros(rows, streams, n),
+            "q": zeros(rows, streams, n),
+            "signal": zeros(rows, streams, network.d_out),
+        }
+        """what each step met and made: [x ; s], c before (and after), h, its key and query, dL/dy"""
+        self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._position = 0
+        self._last = 0
+        self.clock = 0
+
+    def _remember(self) -> AllStates:
+        """The memory that credit and retention ask for. Raises ConfigError: if they do not fit each other."""
+        slots, keeps = self.retention.slots, self.credit.keeps
+        if self.retention.name != keeps:
+            raise ConfigError(f"retention = {self.retention.name!r}: credit {self.credit.name} needs {keeps!r}")
+        steps = self.length if self.learning else 0
+        size: dict[str, Any] = {"streams": self.streams, "slots": slots, "hidden": self.network.hidden, "steps": steps}
+        if isinstance(self.retention, Relevancy):
+            return ScreenedStates(**size, buffer=self.retention.protected, like=self.flat)
+        if slots < self.length:
+            raise ConfigError(f"slots = {slots}: credit {self.credit.name} keeps every state, here {self.length}")
+        return AllStates(**size, like=self.flat)
+
+    # What there is to see
+
+    @property
+    def flat(self) -> Tensor:
+        """All parameters, ``(size,)``."""
+        return self._parameters.flat
+
+    @property
+    def grad(self) -> Tensor:
+        """The gradient of the last sequence, ``(size,)``."""
+        return self._parameters.grad
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Views of the parameters by name: changing one changes the learner."""
+        return self._parameters.named(self.flat)
+
+    @property
+    def grads(self) -> dict[str, Tensor]:
+        """Views of the gradient by the same names."""
+        return self._parameters.named(self.grad)
+
+    @property
+    def learned(self) -> dict[str, Tensor]:
+        """Parameters by name as an evaluation needs them: averaged, if the optimiser does that and there were updates."""
+        averaged = "average" in self._optim and int(self.updates) > 0
+        return self._parameters.named(self._optim["average"]) if averaged else self.parameters
+
+    @property
+    def updates(self) -> Tensor:
+        """Optimiser steps taken, 0-d int64."""
+        return self._optim["updates"]
+
+    @property
+    def gradient_norm(self) -> Tensor:
+        """Norm, before the clip, of the gradient of the last optimiser step, 0-d."""
+        return self._optim["norm"]
+
+    @property
+    def macrostate_bytes(self) -> int:
+        """Bytes of the states that can be attended to, and their keys, all streams."""
+        return self.memory.nbytes
+
+    @property
+    def hidden(self) -> Tensor:
+        """The hidden state h of the last step, ``(streams, hidden)``; valid until the next ``step``."""
+        return self._steps["h"][self._row(self._last)]
+
+    @property
+    def read(self) -> ReadEvents:
+        """What the last step attended to, of every slot."""
+        weight, held = self.memory.alpha[self._row(self._last)], self.memory.held
+        slot = torch.arange(self.memory.slots, device=self.device).expand_as(held)
+        begun = self.clock - 1 - self._last
+        return ReadEvents(slot, weight, torch.where(held >= 0, held + begun, -1))
+
+    # The three calls
+
+    @torch.no_grad()
+    def reset(self, done: Tensor) -> None:
+        """All streams begin a new sequence if ``done`` ``(streams,)`` bool says so of all; nothing happens if of none.
+
+        Raises ConfigError: if it says so of some only, or, while learning, before the sequence is over.
+        """
+        count = int(done.sum())
+        if count == 0:
+            return
+        if count < self.streams:
+            raise ConfigError(
+                f"reset of {count} of {self.streams} streams: with credit {self.credit.name} all must begin their "
+                "sequences together (stagger = False)"
+            )
+        if self.learning and self._position > 0:
+            raise ConfigError(
+                f"reset after {self._position} of {self.length} steps: credit {self.credit.name} learns whole sequences"
+            )
+        self.memory.clear()
+        self._steps["c"][0] = 0
+        self._position = 0
+
+    @torch.no_grad()
+    def step(self, x: Tensor) -> Tensor:
+        """One step forward: x ``(streams, d_in)`` -> y ``(streams, d_out)``. O(slots).
+
+        Raises ConfigError: for an input of another shape, or after the sequence's end without a ``reset``.
+        """
+        network, t = self.network, self._position
+        if x.shape != (self.streams, network.d_in):
+            raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {self.streams, network.d_in}")
+        if not 0 <= t < self.length:
+            raise ConfigError(f"step after the last one of a sequence of {self.length} steps: reset comes first")
+        p, s, row = self._parameters.value, self._steps, self._row(t)
+        xh, h = s["xh"][row], s["h"][row]
+        if t == 0:
+            xh[:, network.d_in :] = 0
+        else:
+            before = self._row(t - 1)
+            torch.mm(s["xh"][before][:, network.d_in :], p["attention"]["V_a"].t(), out=s["q"][row])
+            ctx = self.memory.attend(t, s["q"][row], p["attention"]["v"])
+            xh[:, network.d_in :] = ctx.add_(s["h"][before]).mul_(0.5)
+        xh[:, : network.d_in] = x
+        c, c_next = s["c"][row], s["c"][row + 1]
+        self._parameters.cell.step(p["cell"], xh, c, self._places[row], h, c_next)
+        if not self.learning:
+            c.copy_(c_next)
+        torch.mm(h, p["attention"]["U_a"].t(), out=s["k"][row])
+        self.memory.store(t, h, s["k"][row])
+        self._last = t
+        self._position += 1
+        self.clock += 1
+        return torch.addmm(p["readout"]["b"], h, p["readout"]["W"].t())
+
+    @torch.no_grad()
+    def learn(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:
+        """Takes the learning signal of the last step, (streams, d_out); after a sequence's last step, an update.
+
+        ``loss`` is not used, and nothing is ever replayed. Raises ConfigError: for a signal of another shape.
+        """
+        wanted = (self.streams, self.network.d_out)
+        if dL_dy.shape != wanted:
+            raise ConfigError(f"dL_dy has shape {tuple(dL_dy.shape)}: must be (streams, d_out) = {wanted}")
+        if not self.learning:
+            return None
+        self._steps["signal"][self._last] = dL_dy
+        if self._position == self.length:
+            self.grad.zero_()
+            self._accumulate()
+            finite = self.optimizer.update(self.flat, self.grad, self._optim, None, self._parameters.attention_part())
+            self._fault.copy_(torch.where((self._fault < 0) & ~finite, self.clock - 1, self._fault))
+            self._position = -1
+        return None
+
+    def _row(self, t: int) -> int:
+        """Where step ``t`` is kept: a learner that only plays keeps the last one."""
+        return t if self.learning else 0
+
+    def _accumulate(self) -> None:
+        """Adds the gradient of the sequence's signals, back through all of its steps."""
+        p, g, s, d = self._parameters.value, self._parameters.gradient, self._steps, self.network.d_in
+        cell, steps = self._parameters.cell, self.length
+        attention, g_attention = p["attention"], g["attention"]
+        local = cell.prepare(self._tape, s["xh"], s["c"][:steps], 0, steps)
+        on_h = s["signal"] @ p["readout"]["W"]
+        on_k, on_q = torch.zeros_like(s["k"]), torch.zeros_like(s["q"])
+        on_c: Tensor | None = torch.zeros_like(s["c"][0])
+        with self.memory.going_back():
+            for t in reversed(range(steps)):
+                d_h, d_k = self.memory.unstore(t, s["h"], s["k"])
+                torch.mul(d_k, attention["v"], out=on_k[t])
+                on_h[t].add_(d_h).addmm_(on_k[t], attention["U_a"])
+                on_s, on_c = cell.vjp(p["cell"], local, t, on_h[t], on_c)
+                if t + 1 < steps:
+                    on_s = torch.addmm(on_s, on_q[t + 1], attention["V_a"])
+                if t:
+                    on_s.mul_(0.5)
+                    on_h[t - 1].add_(on_s)
+                    on_q[t] = self.memory.attend_back(t, s["q"][t], attention["v"], on_s, g_attention["v"])
+        cell.accumulate(g["cell"], local, s["xh"])
+        signal, h = s["signal"].flatten(0, 1), s["h"].flatten(0, 1)
+        g["readout"]["W"].addmm_(signal.t(), h)
+        g["readout"]["b"].add_(signal.sum(0))
+        g_attention["U_a"].addmm_(on_k.flatten(0, 1).t(), h)
+        g_attention["V_a"].addmm_(on_q[1:].flatten(0, 1).t(), s["xh"][:-1, :, d:].flatten(0, 1))
+
+    def check(self) -> None:
+        """Raises NonFiniteError if a gradient met so far was NaN or infinite."""
+        step = int(self._fault)
+        if step >= 0:
+            raise NonFiniteError(f"gradient is not finite in the update after step {step}, summed over streams")
+
+    def evaluator(
+        self, *, streams: int | None = None, seed: int = 0, learned: Mapping[str, Tensor] | None = None
+    ) -> AttentiveLearner:
+        """A copy of what was learned (or of ``learned``) with a fresh memory; it never learns, this one is not touched."""
+        other = AttentiveLearner(
+            self.network,
+            credit=self.credit,
+            retention=self.retention,
+            optimizer=self.optimizer,
+            streams=self.streams if streams is None else streams,
+            seed=seed,
+            device=self.device,
+            dtype=self.dtype,
+            learning=False,
+        )
+        source = self.learned if learned is None else learned
+        for name, value in other.parameters.items():
+            value.copy_(source[name])
+        return other
+
+    def state_dict(self) -> dict[str, Tensor | int]:
+        """Everything: parameters, gradient, optimiser, clocks, and within a sequence what it has been so far; flat."""
+        state: dict[str, Tensor | int] = {name: array.clone() for name, array in self._saved().items()}
+        if self._position > 0:
+            state |= {name: array.clone() for name, array in self._sequence().items()}
+        return state | {"clock": self.clock, "position": self._position, "last": self._last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what ``state_dict`` returned, exactly.
+
+        Raises ConfigError: if it is of a learner of other sizes. KeyError: if something is missing.
+        """
+        mine = self._saved() | (self._sequence() if int(state["position"]) > 0 else {})
+        for name, array in mine.items():
+            if array.shape != state[name].shape:
+                there, here = tuple(state[name].shape), tuple(array.shape)
+                raise ConfigError(f"state of another learner: {name} has shape {there}, here {here}")
+        for name, array in mine.items():
+            array.copy_(state[name])
+        self.clock, self._position, self._last = (int(state[name]) for name in ("clock", "position", "last"))
+
+    def _saved(self) -> dict[str, Tensor]:
+        saved = {"flat": self.flat, "grad": self.grad, "fault": self._fault}
+        return saved | {f"optimizer.{name}": array for name, array in self._optim.items()}
+
+    def _sequence(self) -> dict[str, Tensor]:
+        rooms = {"step": self._steps, "tape": self._tape, "memory": self.memory.arrays()}
+        return {f"{room}.{name}": array for room, arrays in rooms.items() for name, array in arrays.items()}

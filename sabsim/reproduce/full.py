@@ -1,0 +1,78 @@
+"""The tables at the size of the paper, for a GPU: more units, many streams side by side, several passes of the data.
+
+Many streams make an update of many gradients, so step sizes are those of large batches; they fall to zero over the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sabsim.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """What a table's runs have with ``--full``: options that differ from the task's recipe, most sequences, a note."""
+
+    learner: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    run: Mapping[str, Any]
+    budget: int
+    note: str
+
+
+_LARGE_BATCH = {"lr_schedule": "cosine", "amsgrad": False, "eps": 1e-8}
+
+
+def _text(budget: int, passes: int) -> Full:
+    return Full(
+        learner={
+            "hidden": 1000,
+            "retention": "recent",
+            "slots": 32,
+            "forget_bias": 1.0,
+            "input_scale": 0.3,
+            "explore": 0.0,
+        },
+        optimizer={"lr": 2e-3, **_LARGE_BATCH},
+        run={"streams": 128, "eval_every": 25_000, "eval_sequences": 1_280, "checkpoint_every": 150_000, "tf32": True},
+        budget=budget,
+        note=f"n = 1,000 as in the paper, 128 streams, {passes} passes of the training text.",
+    )
+
+
+def _images(budget: int, passes: int) -> Full:
+    return Full(
+        # A 56th of the streams is at its label in a block of 14 steps.
+        learner={
+            "hidden": 128,
+            "retention": "recent",
+            "slots": 56,
+            "replays": 5,
+            "replay_share": 0.03,
+            "update_every": None,
+            "explore": 0.0,
+        },
+        optimizer={"lr": 2e-3, "spike": 0.0, **_LARGE_BATCH},
+        run={"streams": 1000, "eval_every": 50_000, "eval_sequences": 2_000, "checkpoint_every": 300_000},
+        budget=budget,
+        note=f"n = 128 as in the paper, 1,000 streams out of phase, {passes} passes of the training images.",
+    )
+
+
+FULL: dict[str, Full] = {
+    "table6": _text(300_000, 6),
+    "table7": _text(450_000, 4),
+    "table8": _images(1_100_000, 20),
+    "table8-permuted": _images(1_100_000, 20),
+}
+"""By the table's name."""
+
+
+def full_size(name: str) -> Full:
+    """Of the table called ``name``. Raises ConfigError: it has none."""
+    if name not in FULL:
+        raise ConfigError(f"full: {name} has no other size; only {', '.join(FULL)} have")
+    return FULL[name]

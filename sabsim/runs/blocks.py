@@ -1,0 +1,124 @@
+"""A task's stream played to a learner a block at a time; on a CUDA device a block is one CUDA graph.
+
+Where queueing an operation costs more than the operation, steps one by one leave the device idle. Here the inputs of many
+steps are made at once, a block of steps is queued as one graph (as in `sabsim.graph`), and its outputs are scored together.
+The results are those of single steps.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sabsim.attentive import AttentiveLearner
+from sabsim.graph import capture, first_line, warm_up
+from sabsim.learner import StreamingLearner
+from sabsim.replay import ReplayEvents
+from sabsim.tasks import Score, TaskStep, TaskStream
+
+Played = tuple[Score, ReplayEvents | None]
+"""Of a block: its scores, `(block, streams)` each, and the replays of the update at its end. The next overwrites them."""
+
+_log = logging.getLogger("sabsim")
+
+
+class Blocks:
+    """Plays whole blocks of `learner.credit.block` steps; the learner must be between two blocks.
+
+    There are two graphs, each captured when it is first needed: of blocks in which sequences begin, and of others.
+    `reason` says why blocks are queued step by step, in one line that is logged as well; None while nothing has failed.
+
+    Arguments:
+        learner: learns, or is an evaluator
+        stream: scores the outputs; its steps are given to `play`
+    """
+
+    def __init__(self, learner: StreamingLearner, stream: TaskStream) -> None:
+        self.size = learner.credit.block
+        self._learner, self._stream = learner, stream
+        like = learner.flat
+        self._y = like.new_zeros(self.size, learner.streams, learner.network.d_out)
+        self._given: TaskStep | None = None
+        self._graphs: dict[bool, tuple[Callable[[], None], Played]] = {}
+        self.reason = None if learner.device.type == "cuda" else f"the device is {learner.device.type}"
+
+    def play(self, steps: TaskStep, *, begins: bool) -> Played:
+        """One block: `steps` with a leading axis of `size`; `begins`: whether any of them is a sequence's first."""
+        given = self._fill(steps)
+        if self.reason is None and self._learner.block_is_full and begins not in self._graphs:
+            self._capture(given, begins)
+        # A graph begins with what a finished block leaves to do, and before the very first one there is none.
+        if begins not in self._graphs or not self._learner.block_is_full:
+            return self._call(given, begins)
+        again, played = self._graphs[begins]
+        again()
+        self._learner.clock += self.size
+        return played
+
+    def _fill(self, steps: TaskStep) -> TaskStep:
+        if self.reason is not None:
+            return steps
+        if self._given is None:
+            self._given = TaskStep(*(part.clone() for part in _parts(steps)))
+        for buffer, part in zip(_parts(self._given), _parts(steps), strict=True):
+            buffer.copy_(part)
+        return self._given
+
+    @torch.no_grad()
+    def _call(self, given: TaskStep, begins: bool) -> Played:
+        learner = self._learner
+        for t in range(self.size):
+            if begins:
+                learner.reset(given.first[t])
+            self._y[t].copy_(learner.step(given.x[t]))
+        score = self._stream.score_all(self._y, given)
+        return score, learner.learn_block(score.dL_dy, score.loss)
+
+    def _capture(self, given: TaskStep, begins: bool) -> None:
+        """Captures a block that follows another, and leaves the learner as it was, whatever happens."""
+        learner, before = self._learner, self._learner.state_dict()
+        try:
+            warm_up(lambda: self._call(given, begins), learner.device)
+            self._graphs[begins] = capture(lambda: self._call(given, begins), learner.device, learner.generator)
+        except RuntimeError as error:
+            self.reason = f"it cannot be captured: {first_line(error)}"
+            self._graphs.clear()
+            _log.warning("no CUDA graph, steps are queued one by one: %s", self.reason)
+        finally:
+            learner.load_state_dict(before)
+
+
+def blocks_of(learner: StreamingLearner | AttentiveLearner, stream: TaskStream) -> Blocks | None:
+    """What plays the learner's blocks on a device where that pays; None where steps are taken one by one.
+
+    On a CUDA device the latter is logged, with what to change; rivals with self-attention take single steps everywhere.
+    """
+    if learner.device.type != "cuda" or isinstance(learner, AttentiveLearner):
+        return None
+    size = learner.credit.block
+    if stream.length % size or not (learner.block_is_full or learner.block_is_empty):
+        _log.warning(
+            "no CUDA graph, steps are queued one by one: a sequence has %d steps, no multiple of the block of %d steps "
+            "between updates; choose another update_every",
+            stream.length,
+            size,
+        )
+        return None
+    return Blocks(learner, stream)
+
+
+def begin_within(stream: TaskStream, clock: int, steps: int) -> bool:
+    """Whether a learner must reset streams at any of the `steps` steps given from `clock` on."""
+    return any(stream.begins_at(at) for at in range(clock, clock + steps))
+
+
+def part_of(steps: TaskStep, first: int, count: int) -> TaskStep:
+    """`count` of several steps, from `first` on."""
+    return TaskStep(*(part[first : first + count] for part in _parts(steps)))
+
+
+def _parts(steps: TaskStep) -> tuple[Tensor, ...]:
+    return steps.x, steps.target, steps.weight, steps.scored, steps.first, steps.last
