@@ -24,8 +24,7 @@ class Literal(nn.Module):
     """What both have in common; ``inputs`` is the width of a step's input.
 
     Attributes:
-        largest: greatest absolute entry of any h in the last sequence, where it was finite.
-        first_bad: step of the last sequence at which h was first not finite, None if it always was.
+        course: greatest absolute entry of h at each step of the last sequence.
         weights: recall weights of the last step, shape `(batch, microstates)`.
     """
 
@@ -35,13 +34,14 @@ class Literal(nn.Module):
         super().__init__()
         self.hidden, self.k_top, self.k_trunc, self.k_att = hidden, k_top, k_trunc, k_att
         self.cell = nn.LSTMCell(self.inputs, hidden)
-        self.largest, self.first_bad, self.weights = 0.0, None, torch.empty(0)
+        self.course: list[float] = []
+        self.weights = torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs `(batch, steps, inputs)` -> logits `(batch, steps, SYMBOLS)`."""
         h = c = x.new_zeros(x.shape[0], self.hidden)
         memory, outputs = [h], []
-        self.largest, self.first_bad = 0.0, None
+        self.course = []
         for t in range(x.shape[1]):
             if (t + 1) % self.k_trunc == 0:
                 h, c = h.detach(), c.detach()
@@ -53,15 +53,8 @@ class Literal(nn.Module):
             outputs.append(self.readout(h, s, self.weights))
             if (t + 1) % self.k_att == 0:
                 memory.append(h)
-            self._look(h, t)
+            self.course.append(float(h.detach().abs().max()))
         return torch.stack(outputs, 1)
-
-    def _look(self, h: Tensor, t: int) -> None:
-        most = float(h.detach().abs().max())
-        if most < float("inf"):
-            self.largest = max(self.largest, most)
-        elif self.first_bad is None:
-            self.first_bad = t
 
     def encode(self, symbols: Tensor) -> Tensor:
         """Symbols `(batch, steps)` -> inputs `(batch, steps, inputs)`."""
