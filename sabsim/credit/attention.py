@@ -47,7 +47,7 @@ class FullAttention(CreditRule):
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenedAttention(FullAttention):
-    """The same over a short-term buffer and a relevant set, of bounded size (RelLSTM, RelRNN: relevancy screening).
+    """Softmax attention over a short-term buffer and a relevant set, of bounded size (RelLSTM, RelRNN), credit likewise.
 
     How many states each holds is said by retention `relevancy`: ``slots`` = nu + rho, ``buffer`` = nu. Credit still goes
     through the whole sequence, so learning needs memory that grows with ``length``; playing does not.
