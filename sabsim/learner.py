@@ -19,6 +19,7 @@ from .devices import choose_device
 from .encoder import Encoder, Encoding
 from .errors import ConfigError
 from .exploration import Exploration
+from .fading import Fading
 from .macrostate import Macrostate
 from .network import Network, Parameters
 from .offering import offer_block
@@ -170,6 +171,9 @@ class StreamingLearner:
             )
             if self._familiar is not None:
                 self._familiar.begin(self._exploration.arrays["exploring"])
+        self._fading: Fading | None = None
+        if self._exploration is not None and credit.explore_fades:
+            self._fading = Fading(block=credit.block, streams=streams, like=self.flat)
         self._draw_noise()
         self.window.refresh(self._memory)
 
@@ -401,6 +405,8 @@ class StreamingLearner:
         if self._familiar is not None and self.learning:
             exploration = self._exploration
             self._familiar.follow(self.window, None if exploration is None else exploration.arrays["exploring"])
+        if self._fading is not None and self._exploration is not None and self.learning:
+            self._fading.follow(self.window, self._exploration.arrays["exploring"])
         if self._memory is not None:
             offer_block(
                 self.window,
@@ -419,12 +425,8 @@ class StreamingLearner:
 
     def _draw_noise(self) -> None:
         if self._exploration is not None:
-            self._exploration.draw(self.generator, self._exploring_share())
-
-    def _exploring_share(self) -> Tensor | float:
-        """Share of the sequences that begin now which explore."""
-        decay = self.credit.explore_decay
-        return 0.5 / (1 + self._optim["signals"].to(self.dtype) / decay) if decay else 0.5
+            share = 0.5 if self._fading is None else self._fading.share.to(self.dtype)
+            self._exploration.draw(self.generator, share)
 
     def segments(self, rows: int) -> Segments:
         """Room to run up to ``rows`` segments of microstates again and walk them back, into this learner's gradient."""
@@ -457,7 +459,7 @@ class StreamingLearner:
         for name, value in other.learned.items():
             value.copy_(source[name])
         other.learning = False
-        other._exploration = None
+        other._exploration = other._fading = None
         other.window.refresh(other._memory)
         return other
 
@@ -506,4 +508,6 @@ class StreamingLearner:
             rooms["encoder"] = self._encoding.arrays
         if self._exploration is not None:
             rooms["learner"] |= self._exploration.arrays
+        if self._fading is not None:
+            rooms["fading"] = self._fading.arrays
         return rooms

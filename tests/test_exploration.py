@@ -1,5 +1,6 @@
 """Recall at a temperature, drawn by chance: its gradient, its frequencies, and who does not explore."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -161,25 +162,62 @@ def test_half_of_the_sequences_explore() -> None:
     assert_drawn_from(4 * read.slot[:, 0] + read.slot[:, 1], expected)
 
 
-@pytest.mark.parametrize("backend", ["torch", "auto"])
-def test_exploration_fades_with_the_signals_met(backend: Any) -> None:
-    """1/2 / (1 + z / decay) of the sequences that begin, z being the optimiser's count of signals."""
-    streams, decay = 4_000, 5.0
-    learner = StreamingLearner(
-        Network(d_in=D_IN, d_out=D_OUT, hidden=4), credit=SAB(k_top=1, k_trunc=1, explore_decay=decay),
+def fading_learner(streams: int, *, backend: Any = "torch", fades: bool = True) -> StreamingLearner:
+    return StreamingLearner(
+        Network(d_in=D_IN, d_out=D_OUT, hidden=4), credit=SAB(k_top=1, k_trunc=3, explore_fades=fades),
         retention=Recent(slots=2), optimizer=SGD(lr=0.0), streams=streams, backend=backend,
     )  # fmt: skip
-    exploration = learner._exploration
-    assert exploration is not None
-    for t in range(21):
-        met = float(learner._optim["signals"])
-        learner.reset(torch.ones(streams, dtype=torch.bool))
-        share = 0.5 / (1 + met / decay)
-        deviation = (share * (1 - share) / streams) ** 0.5
-        assert abs(float(exploration.arrays["exploring"].mean()) - share) < 4.5 * deviation
-        learner.step(draw(t, streams, D_IN).float())
-        learner.learn(draw(t + 500, streams, D_OUT).float())
-    assert met > 2 * decay
+
+
+def advance(learner: StreamingLearner, t: int, done: Tensor, loss: Callable[[Tensor], Tensor]) -> None:
+    """A step in which each stream loses what ``loss`` says of who explores, ``(streams,)``."""
+    assert learner._exploration is not None
+    learner.reset(done)
+    learner.step(draw(t, learner.streams, D_IN).float())
+    exploring = learner._exploration.arrays["exploring"][:, 0]
+    learner.learn(torch.zeros(learner.streams, D_OUT), loss(exploring))
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize(("worse", "share"), [(1.0, 0.5), (4.0, 0.125), (1000.0, 0.01), (0.5, 0.5)])
+def test_exploration_fades_as_it_costs_more(backend: Any, worse: float, share: float) -> None:
+    """Who explores loses ``worse`` times as much: so much fewer sequences explore, at least 1 in 100, at most a half."""
+    streams, drawn = 3_000, []
+    learner = fading_learner(streams, backend=backend)
+    for t in range(31):
+        done = torch.arange(streams) % 7 == t % 7  # within blocks of 3 as well as between them
+        advance(learner, t, done, lambda exploring: torch.where(exploring > 0, worse, 1.0))
+        assert learner._exploration is not None
+        if t >= 7:
+            drawn.append(learner._exploration.arrays["exploring"][done].clone())
+    assert learner._fading is not None
+    torch.testing.assert_close(learner._fading.share.item(), share, rtol=1e-6, atol=0.0)
+    found, count = torch.cat(drawn).mean().item(), sum(len(each) for each in drawn)
+    assert abs(found - share) < 4.5 * (share * (1 - share) / count) ** 0.5
+
+
+def test_losses_belong_to_the_sequence_they_are_of() -> None:
+    """A sequence that ends within a block is counted by whether it explored, not by whether the next one does."""
+    learner = fading_learner(2)
+    assert learner._exploration is not None
+    assert learner._fading is not None
+    coin = learner._exploration.arrays["coin"]
+    for t in range(6):
+        coin.copy_(torch.tensor([[float(t < 3)], [1.0]]))  # both explore from step 1 on; the first no longer from step 4 on
+        advance(learner, t, torch.tensor([t in (1, 4), t == 1]), lambda _, t=t: torch.tensor([2.0**t, 0.0]))  # type: ignore[misc]
+    learner.reset(torch.zeros(2, dtype=torch.bool))
+    decay = 0.9995
+    others, exploring = 2.0**4 + 2.0**5, 2.0**3 + decay * (2.0**0 + 2.0**1 + 2.0**2)
+    expected = torch.tensor([others, 2.0, exploring, 4.0 + decay * 6.0], dtype=torch.float64)
+    torch.testing.assert_close(learner._fading.arrays["sums"], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_half_of_them_go_on_exploring_where_it_does_not_fade() -> None:
+    learner = fading_learner(4_000, fades=False)
+    for t in range(9):
+        advance(learner, t, torch.ones(4_000, dtype=torch.bool), lambda exploring: 100 * exploring + 1)
+    assert learner._exploration is not None
+    assert abs(learner._exploration.arrays["exploring"].mean().item() - 0.5) < 4.5 * 0.5 / 4_000**0.5
 
 
 def test_every_step_draws_anew() -> None:

@@ -50,7 +50,6 @@ no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA 
         (lambda: TBPTT(k_trunc=4, update_every=5), ["update_every = 5", "k_trunc = 4"]),
         (lambda: TBPTT(k_trunc=-1), ["k_trunc = -1"]),
         (lambda: SAB(explore=-0.5), ["explore = -0.5"]),
-        (lambda: SAB(explore_decay=-1.0), ["explore_decay = -1.0"]),
         (lambda: SAB(negligible=1.5), ["negligible = 1.5"]),
         (lambda: SAB(trigger="often"), ["trigger = 'often'", "clock", "replay"]),
         (lambda: BPTT(), ["bptt", "length", "endless"]),

@@ -79,9 +79,9 @@ class CreditRule(ABC):
         return 0.0
 
     @property
-    def explore_decay(self) -> float:
-        """Learning signals after which half as many sequences explore; 0: always half of them do."""
-        return 0.0
+    def explore_fades(self) -> bool:
+        """Whether fewer sequences explore the better recall does without; otherwise half of them do."""
+        return False
 
     @property
     def trigger(self) -> Trigger:

@@ -25,8 +25,8 @@ class SAB(CreditRule):
         explore: temperature of recall in every other sequence (at random) while learning, never in evaluation: saliences
             are divided by it, and the k_top are drawn by them with Gumbel noise; 0 is off. Only the softmax sparsifier
             draws, the others choose by score alone.
-        explore_decay: the share of sequences that explore is 1/2 / (1 + z / explore_decay), z being the updates so far,
-            each counted by its strength, as in the optimiser's schedules; 0: it stays 1/2.
+        explore_fades: fewer and fewer sequences explore as recall learns to do better than they do (see Fading); otherwise
+            it is always every other one.
         negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
         replay_threshold: credits whose norm is below this multiple of the usual greatest one (a running root mean square
             over updates) are not replayed: updates with little to tell the past then replay nothing; 0 is off.
@@ -46,7 +46,7 @@ class SAB(CreditRule):
     replays: int = 2
     update_every: int | None = None
     explore: float = 10.0
-    explore_decay: float = 2_000.0
+    explore_fades: bool = True
     negligible: float = 0.02
     replay_threshold: float = 0.0
     replay_share: float = 1.0
@@ -61,8 +61,6 @@ class SAB(CreditRule):
             raise ConfigError(f"update_every = {self.update_every}: must be between 1 and k_trunc = {self.k_trunc}")
         if self.explore < 0:
             raise ConfigError(f"explore = {self.explore}: must be 0 (off) or more")
-        if self.explore_decay < 0:
-            raise ConfigError(f"explore_decay = {self.explore_decay}: must be 0 (never fades) or more")
         if not 0 <= self.negligible <= 1:
             raise ConfigError(f"negligible = {self.negligible}: must be between 0 and 1")
         if self.replay_threshold < 0:

@@ -22,7 +22,7 @@ FORMAT = 4
 KIND = "task"
 """What `config.json` says of a supervised run; `sabsim.agents` has another word for its own."""
 
-_LATER = {"explore_decay": 0.0, "familiar": False, "record_hidden": False, "tf32": False, "replay_share": 1.0}
+_LATER = {"explore_fades": False, "familiar": False, "record_hidden": False, "tf32": False, "replay_share": 1.0}
 """Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000

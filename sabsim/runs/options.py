@@ -49,8 +49,8 @@ class LearnerOptions:
     """Steps between parameter updates (u), at most k_trunc."""
     explore: Annotated[float, arg(metavar="TEMPERATURE")] = 10.0
     """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
-    explore_decay: Annotated[float, arg(metavar="UPDATES")] = 2_000.0
-    """Updates as strong as usual after which half as many sequences explore; 0: it stays half of all (credit rule sab)."""
+    explore_fades: bool = True
+    """Let fewer sequences explore the better recall does without; otherwise always half of them do (credit rule sab)."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed (credit rule sab)."""
     replay_threshold: Annotated[float, arg(metavar="FACTOR")] = 0.0

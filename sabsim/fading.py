@@ -1,0 +1,54 @@
+"""Fading: sequences explore as long as exploring costs nothing, and hardly any more once recall has learned what it can.
+
+As long as recall is of no use, those who draw what they recall by chance lose no more than the others, and half of the
+sequences may explore. When recall has learned to find what is needed they lose much more, and were it still half of them,
+nearly all of the gradient would come from recalls that an evaluation never makes: what was learned is unlearned slowly.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .window import Window
+
+HALF = 0.5
+"""Share of the sequences that explore at most."""
+LEAST = 0.02
+"""Of that share this part always explores, so that the comparison goes on."""
+DECAY = 0.9995
+"""Decay per block of the sums that are compared: they are those of the last 2,000 blocks or so."""
+
+
+class Fading:
+    """The share of the sequences that begin now which explore: 1/2 min(1, max(0.02, loss of the others / loss of these)).
+
+    Losses are running means over steps, of their absolute values (an agent's are TD errors). ``arrays``: ``sums`` (4,)
+    float64, the losses and steps of those who do not explore, then of those who do; ``before`` (B, 1), above 0 for streams
+    that explored when the block began.
+    """
+
+    def __init__(self, *, block: int, streams: int, like: Tensor) -> None:
+        self.arrays = {
+            "sums": torch.zeros(4, dtype=torch.float64, device=like.device),
+            "before": like.new_ones(streams, 1),
+        }
+        self._to_end = torch.arange(block - 1, -1, -1, device=like.device).unsqueeze(1)
+
+    def follow(self, window: Window, exploring: Tensor) -> None:
+        """Takes in the finished block; ``exploring`` (B, 1): above 0 for streams that explore at its end."""
+        sums, before = self.arrays["sums"], self.arrays["before"]
+        block = slice(window.history, window.end)
+        loss, local = window.rings["loss"][block].abs(), window.rings["local"][block]
+        # A step belongs to the sequence of the block's end if its number in the sequence says so, else to the one before.
+        these = torch.where(local + self._to_end == local[-1], exploring.squeeze(1), before.squeeze(1))
+        lost, steps = (loss * these).sum(), these.sum()
+        sums.mul_(DECAY).add_(torch.stack([loss.sum() - lost, these.numel() - steps, lost, steps]))
+        before.copy_(exploring)
+
+    @property
+    def share(self) -> Tensor:
+        """The share now, 0-d; one half as long as either kind has not been met."""
+        lost, steps, exploring_lost, exploring_steps = self.arrays["sums"].unbind()
+        ratio = (lost * exploring_steps) / (exploring_lost * steps)
+        return torch.nan_to_num(ratio, nan=1.0, posinf=1.0).clamp(LEAST, 1.0) * HALF
