@@ -47,7 +47,7 @@ CASES = [
         for kind in (Novelty, Recent, Relevancy, Reservoir, Surprise)
     ),
     Case(replace(RULE, k_att=2, update_every=1), Novelty(slots=SLOTS), replace(NETWORK, cell="gru")),
-    Case(replace(RULE, update_every=3, trigger="replay"), All(slots=40)),
+    Case(replace(RULE, update_every=3, trigger="replay"), All(slots=90)),
     Case(TBPTT(k_trunc=4, update_every=2), Recent()),
     Case(Immediate(), Recent()),
 ]
