@@ -230,7 +230,7 @@ def learner_for(task: CharLM, streams: int = 2, **options: Any) -> StreamingLear
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_bits_per_character_equal_numpys_cross_entropy(story: Path, part: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The learner's logits, step by step over the whole part in one stream, scored by a plain numpy cross entropy."""
-    monkeypatch.setattr(evaluate, "MOST_READERS", 1)
+    monkeypatch.setattr(evaluate, "MOST_READERS", {"cpu": 1})
     task = CharLM(corpus=str(story), passage=30)
     learner = learner_for(task, dtype=torch.float64)
     learner.parameters["readout.W_h"].mul_(20)
@@ -256,7 +256,7 @@ def test_several_readers_begin_afresh_each_and_leave_nothing_out(story: Path, mo
     task = CharLM(corpus=str(story), passage=10)
     learner = learner_for(task)
     for readers in (1, 3, 4, 16):
-        monkeypatch.setattr(evaluate, "MOST_READERS", readers)
+        monkeypatch.setattr(evaluate, "MOST_READERS", {"cpu": readers})
         found = held_out(learner, task, sequences=1000, seed=0, part="test")
         assert found.sequences == 10
         assert found.loss * 10 == pytest.approx(found.metric * 99 / 10 * np.log(2), rel=1e-5)
