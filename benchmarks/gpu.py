@@ -76,7 +76,7 @@ class LetterStream(TaskStream):
         return Score(loss, gradient, of_target, steps.scored.to(loss.dtype))
 
     def positions(self) -> Tensor:
-        raise NotImplementedError("nobody asks")
+        raise NotImplementedError("a bench asks for no positions and sources")
 
     sources = positions
 
