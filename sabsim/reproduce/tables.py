@@ -194,7 +194,7 @@ TABLES: dict[str, Table] = {
         stop_at=None,
         budget=50_000,
         quick={"corpus": "docs"},
-        note="n = 128 and one pass of the training text; the paper had n = 1,000 and many.",
+        note="n = 128 and at most one pass of the training text; the paper had n = 1,000 and many.",
     ),
     "table7": Table(
         what="text8, its first 12.5 million characters: bits per character on the test part",
