@@ -65,6 +65,18 @@ class Network:
                 raise ConfigError(f"{name} = {getattr(self, name)!r}: must be one of {', '.join(get_args(kind))}")
 
 
+def views_of(flat: Tensor, shapes: Mapping[str, Mapping[str, tuple[int, ...]]]) -> dict[str, Views]:
+    """Views of a flat vector ``(size,)``, by room and name: one after the other, each of its shape."""
+    views: dict[str, Views] = {}
+    start = 0
+    for room, named in shapes.items():
+        views[room] = {}
+        for name, shape in named.items():
+            views[room][name] = flat[start : start + prod(shape)].view(shape)
+            start += prod(shape)
+    return views
+
+
 class Parameters:
     """All parameters of a network in one flat vector, and their gradient in another, with views by room and name.
 
@@ -96,8 +108,8 @@ class Parameters:
         size = sum(prod(shape) for room in self.shapes.values() for shape in room.values())
         self.flat = torch.zeros(size, dtype=dtype, device=device)
         self.grad = torch.zeros_like(self.flat)
-        self.value = self._views(self.flat)
-        self.gradient = self._views(self.grad)
+        self.value = views_of(self.flat, self.shapes)
+        self.gradient = views_of(self.grad, self.shapes)
         self.value["cell"] = self.cell.with_views(self.value["cell"])
 
     def salience_part(self) -> Tensor | None:
@@ -105,21 +117,11 @@ class Parameters:
         sizes = {room: sum(prod(shape) for shape in shapes.values()) for room, shapes in self.shapes.items()}
         return self.flat[sizes["cell"] : sizes["cell"] + sizes["salience"]] if self.salience else None
 
-    def _views(self, flat: Tensor) -> dict[str, Views]:
-        views: dict[str, Views] = {}
-        start = 0
-        for room, shapes in self.shapes.items():
-            views[room] = {}
-            for name, shape in shapes.items():
-                views[room][name] = flat[start : start + prod(shape)].view(shape)
-                start += prod(shape)
-        return views
-
     def initialise(self, seed: int) -> None:
         """Draws every parameter, on the CPU in float64 so that one seed means one network on any device and dtype."""
         generator = torch.Generator().manual_seed(seed)
         draft = torch.zeros(self.flat.shape, dtype=torch.float64)
-        views = self._views(draft)
+        views = views_of(draft, self.shapes)
         self.cell.initialise(views["cell"], generator, self.network.forget_bias, self.network.input_scale)
         if self.salience:
             self.salience.initialise(views["salience"], generator)
@@ -133,7 +135,7 @@ class Parameters:
         Those of an encoder are called encoder.* after the module's own names.
         """
         n, d = self.network.hidden, self.network.d_in
-        rooms = self._views(flat)
+        rooms = views_of(flat, self.shapes)
         names = {"cell.W_x": rooms["cell"]["W"][:, :d], "cell.W_h": rooms["cell"]["W"][:, d:]}
         names |= {f"cell.{name}": view for name, view in rooms["cell"].items() if name != "W"}
         names |= {f"salience.{name}": view for name, view in rooms["salience"].items()}

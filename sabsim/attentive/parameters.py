@@ -8,8 +8,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..cells import CELLS, Cell, Views
-from ..network import Network
+from ..cells import CELLS, Cell
+from ..network import Network, views_of
 
 
 class AttentiveParameters:
@@ -30,23 +30,13 @@ class AttentiveParameters:
         size = sum(prod(shape) for room in self.shapes.values() for shape in room.values())
         self.flat = torch.zeros(size, dtype=dtype, device=device)
         self.grad = torch.zeros_like(self.flat)
-        self.value, self.gradient = self._views(self.flat), self._views(self.grad)
+        self.value, self.gradient = views_of(self.flat, self.shapes), views_of(self.grad, self.shapes)
         self.value["cell"] = self.cell.with_views(self.value["cell"])
 
     def attention_part(self) -> Tensor:
         """The attention's parameters as one view of ``flat``."""
         first, size = (sum(prod(shape) for shape in self.shapes[room].values()) for room in ("cell", "attention"))
         return self.flat[first : first + size]
-
-    def _views(self, flat: Tensor) -> dict[str, Views]:
-        views: dict[str, Views] = {}
-        start = 0
-        for room, shapes in self.shapes.items():
-            views[room] = {}
-            for name, shape in shapes.items():
-                views[room][name] = flat[start : start + prod(shape)].view(shape)
-                start += prod(shape)
-        return views
 
     def initialise(self, seed: int) -> None:
         """Draws every parameter, on the CPU in float64 so that one seed means one network on any device and dtype.
@@ -56,7 +46,7 @@ class AttentiveParameters:
         """
         network, generator = self.network, torch.Generator().manual_seed(seed)
         draft = torch.zeros(self.flat.shape, dtype=torch.float64)
-        views, bound = self._views(draft), network.hidden**-0.5
+        views, bound = views_of(draft, self.shapes), network.hidden**-0.5
         self.cell.initialise(views["cell"], generator, network.forget_bias, network.input_scale)
         for name in ("V_a", "U_a"):
             views["attention"][name].uniform_(-bound, bound, generator=generator)
@@ -66,7 +56,7 @@ class AttentiveParameters:
 
     def named(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of ``flat`` by name: cell.W_x, cell.W_h, cell.b, attention.V_a, .U_a, .v, readout.W_h, readout.b."""
-        rooms, d = self._views(flat), self.network.d_in
+        rooms, d = views_of(flat, self.shapes), self.network.d_in
         names = {"cell.W_x": rooms["cell"]["W"][:, :d], "cell.W_h": rooms["cell"]["W"][:, d:]}
         names |= {f"cell.{name}": view for name, view in rooms["cell"].items() if name != "W"}
         names |= {f"attention.{name}": view for name, view in rooms["attention"].items()}
