@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 test: lint types  ## ruff, mypy and the tests (setup first, if needed)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4
 
 demo: setup  ## train the demonstration online; leaves figures, a report and the runs in runs/demo/
 	$(BIN)/sabsim demo

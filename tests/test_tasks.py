@@ -235,13 +235,20 @@ def test_a_seed_is_a_stream(name: str) -> None:
     assert not torch.equal(inputs(), inputs(seed=2))
     assert not torch.equal(inputs(), inputs(part="test"))
     assert torch.equal(inputs(part="test"), inputs(part="test"))
+    # What a run was stopped by, and what it is judged by.
+    assert not torch.equal(inputs(part="validation"), inputs(part="test"))
 
 
 def test_training_and_held_out_seeds_never_meet() -> None:
     task = SMALL["copying"]
     training = {task.stream(streams=1, seed=s)._generator.initial_seed() for s in range(300)}
-    held_out = {task.stream(streams=1, seed=s, part="test")._generator.initial_seed() for s in range(300)}
-    assert len(training) == len(held_out) == 300
+    held_out = {
+        task.stream(streams=1, seed=s, part=part)._generator.initial_seed()
+        for s in range(300)
+        for part in ("validation", "test")
+    }
+    assert len(training) == 300
+    assert len(held_out) == 600
     assert not training & held_out
     assert max(training | held_out) < 2**32  # a CPU generator reads no more bits
 

@@ -28,7 +28,9 @@ are the same; one with data of its own has parts that share nothing."""
 
 _FIELDS = ("x", "target", "weight", "scored", "first", "last")  # of a `TaskStep`
 _SALT = 0x5AB  # keeps these draws apart from other uses of the same seed
-_SEQUENCES = 0  # spawn key: what a derived seed is for
+# Spawn keys: what a derived seed is for.
+_SEQUENCES = 0
+_TEST_SEQUENCES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,8 @@ class StreamOptions:
     phase; idle steps have weight 0, are not scored, and are neither first nor last. A task without end ignores it"""
     part: Part
     """training sequences, or held-out ones. Where sequences are drawn, the generator's seed is even for training and
-    odd for held-out streams, so the two never share one, whatever the seeds"""
+    odd for held-out streams, so the two never share one, whatever the seeds; those of the test are not those of the
+    validation, by which a run may have been stopped"""
 
     def __post_init__(self) -> None:
         require_int("streams", self.streams, least=1)
@@ -219,7 +222,8 @@ class TaskStream(ABC):
         self.sequences = torch.zeros((), dtype=torch.int64, device=self.device)
         """the same as a tensor, `()` int64"""
         self._generator = torch.Generator(self.device)
-        self._generator.manual_seed(2 * (derive_seed(options.seed, _SEQUENCES) >> 1) + options.held_out)
+        drawn_for = _TEST_SEQUENCES if options.part == "test" else _SEQUENCES
+        self._generator.manual_seed(2 * (derive_seed(options.seed, drawn_for) >> 1) + options.held_out)
         self._flags = self._buffer(3, dtype=torch.bool)
         self._weight = self._buffer()
         self._loss = self._buffer()
