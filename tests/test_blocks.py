@@ -101,12 +101,19 @@ def require_same_runs(a: Path, b: Path) -> None:
 
 @pytest.fixture
 def by_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Lets runs go on by blocks where they would go by steps."""
+    """Lets runs go on by blocks, also where they would go by steps."""
     return lambda: monkeypatch.setattr(sabsim.runs.loop, "blocks_of", Blocks)
 
 
+def steps_only(learner: Any, stream: Any) -> None:
+    """In place of `blocks_of`: nothing plays blocks."""
+
+
 @pytest.mark.parametrize("run", CONFIGS, ids=NAMES)
-def test_a_run_by_blocks_equals_one_by_steps(run: RunConfig, tmp_path: Path, by_blocks: Callable[[], None]) -> None:
+def test_a_run_by_blocks_equals_one_by_steps(
+    run: RunConfig, tmp_path: Path, by_blocks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sabsim.runs.loop, "blocks_of", steps_only)
     train(run, out=tmp_path / "steps")
     by_blocks()
     train(run, out=tmp_path / "blocks")
@@ -185,11 +192,19 @@ def test_an_evaluation_by_blocks_equals_one_by_steps(task: Task, monkeypatch: py
     learner = build(config(task, update_every=2)).learner
     monkeypatch.setattr(sabsim.runs.evaluate, "MOST_STREAMS", {"cpu": 5})
     monkeypatch.setattr(sabsim.runs.evaluate, "MOST_READERS", {"cpu": 5})
+    monkeypatch.setattr(sabsim.runs.evaluate, "blocks_of", steps_only)
     found = [held_out(learner, task, sequences=17, seed=0)]
     monkeypatch.setattr(sabsim.runs.evaluate, "blocks_of", Blocks)
     found.append(held_out(learner, task, sequences=17, seed=0))
     by_steps, by_blocks = ([one.loss, one.metric, one.standard_error] for one in found)
     assert by_blocks == pytest.approx(by_steps, rel=1e-12)
+
+
+@pytest.mark.parametrize(("T", "update_every", "plays"), [(4, 2, True), (5, 2, False), (4, 1, False)])
+def test_on_a_cpu_blocks_are_played_where_they_pay(T: int, update_every: int, plays: bool) -> None:
+    """A sequence of T + 20 steps must be whole blocks, and a block more than one step."""
+    parts = build(config(Copying(T=T), update_every=update_every))
+    assert (blocks_of(parts.learner, parts.stream) is not None) is plays
 
 
 def test_a_block_that_does_not_divide_a_sequence_is_refused_with_a_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -55,16 +55,17 @@ def variant(**run: Any) -> RunConfig:
 
 def test_nan_ends_the_run_with_the_tables_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream_type = type(build(SMALL).stream)
-    original, calls = stream_type.next, iter(range(1_000_000))
+    original = stream_type.take
 
-    def poisoned(self: Any) -> Any:
-        step = original(self)
-        if self.streams == 4 and next(calls) == 290:
-            step.x[2, 0] = float("nan")
-        return step
+    def poisoned(self: Any, count: int) -> Any:
+        began = self.clock
+        steps = original(self, count)
+        if self.streams == 4 and began <= 290 < began + count:
+            steps.x[290 - began, 2, 0] = float("nan")
+        return steps
 
     with monkeypatch.context() as patch:
-        patch.setattr(stream_type, "next", poisoned)
+        patch.setattr(stream_type, "take", poisoned)
         with pytest.raises(NonFiniteError, match=r"step 290, stream 2; .*last checkpoint, at 40 sequences"):
             train(variant(record_every=1), out=tmp_path)
     assert read_rows(tmp_path / "run.sqlite", "SELECT max(step) FROM steps") == [(274,)]

@@ -1,8 +1,8 @@
 """A task's stream played to a learner a block at a time; on a CUDA device a block is one CUDA graph.
 
 Where queueing an operation costs more than the operation, steps one by one leave the device idle. Here the inputs of many
-steps are made at once, a block of steps is queued as one graph (as in `sabsim.graph`), and its outputs are scored together.
-The results are those of single steps.
+steps are made at once, a block of steps is queued as one graph (as in `sabsim.graph`), and its outputs are scored together,
+which serves a CPU as well. The results are those of single steps.
 """
 
 from __future__ import annotations
@@ -92,22 +92,25 @@ class Blocks:
 
 
 def blocks_of(learner: StreamingLearner | AttentiveLearner, stream: TaskStream) -> Blocks | None:
-    """What plays the learner's blocks on a device where that pays; None where steps are taken one by one.
+    """What plays the learner's blocks where that pays; None where steps are taken one by one.
 
-    On a CUDA device the latter is logged, with what to change; rivals with self-attention take single steps everywhere.
+    It needs sequences of whole blocks; where they are not, on a CUDA device that is logged, with what to change. Rivals
+    with self-attention take single steps everywhere, and on a CPU so does a block of one step, which would gain nothing.
     """
-    if learner.device.type != "cuda" or isinstance(learner, AttentiveLearner):
+    cuda = learner.device.type == "cuda"
+    if isinstance(learner, AttentiveLearner) or not (cuda or learner.credit.block > 1):
         return None
     size = learner.credit.block
-    if stream.length % size or not (learner.block_is_full or learner.block_is_empty):
+    if stream.length % size == 0 and (learner.block_is_full or learner.block_is_empty):
+        return Blocks(learner, stream)
+    if cuda:
         _log.warning(
             "no CUDA graph, steps are queued one by one: a sequence has %d steps, no multiple of the block of %d steps "
             "between updates; choose another update_every",
             stream.length,
             size,
         )
-        return None
-    return Blocks(learner, stream)
+    return None
 
 
 def begin_within(stream: TaskStream, clock: int, steps: int) -> bool:
