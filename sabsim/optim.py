@@ -43,7 +43,8 @@ class Optimizer(ABC):
     ``lr_floor`` times lr, with z = signals / ``decay_updates``. They need no end and suit an endless stream. An update
     counts as a signal by the share of its gradient norm in the usual one, at most 1: quiet stretches, long in one task and
     short in another, use up nothing. With ``linear`` and ``cosine`` it falls to 0 over ``decay_updates`` updates;
-    ``constant`` leaves it.
+    ``constant`` leaves it. Over the first ``warmup_updates`` updates it rises in proportion to their number, whatever the
+    schedule makes of it.
 
     ``weight_decay``: decoupled (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's
     parameters alone. ``average``: decay per update of a running mean of the parameters, which is what an evaluation uses
@@ -59,6 +60,7 @@ class Optimizer(ABC):
     schedule: Schedule = "constant"
     decay_updates: int = 0
     lr_floor: float = 0.02
+    warmup_updates: int = 0
     weight_decay: float = 0.0
     spike: float = 0.0
     average: float = 0.0
@@ -73,6 +75,8 @@ class Optimizer(ABC):
         for name in ("lr_floor", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} = {getattr(self, name)}: must be in [0, 1)")
+        if self.warmup_updates < 0:
+            raise ConfigError(f"warmup_updates = {self.warmup_updates}: must be 0 (off) or more")
         if not 0 <= self.weight_decay < inf:
             raise ConfigError(f"weight_decay = {self.weight_decay}: must be 0 (off) or more")
         if self.schedule not in get_args(Schedule):
@@ -135,6 +139,12 @@ class Optimizer(ABC):
         return torch.clamp(limit / (norm + 1e-12), max=1.0)
 
     def _rate(self, state: OptimState) -> Tensor:
+        rate = self._scheduled(state)
+        if not self.warmup_updates:
+            return rate
+        return rate * (state["updates"].to(rate.dtype) / self.warmup_updates).clamp(max=1.0)
+
+    def _scheduled(self, state: OptimState) -> Tensor:
         if self.schedule == "constant":
             return torch.full_like(state["norm"], self.lr)
         if self.schedule in ("inverse", "rsqrt"):

@@ -105,7 +105,7 @@ def by_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(sabsim.runs.loop, "blocks_of", Blocks)
 
 
-def steps_only(learner: Any, stream: Any) -> None:
+def steps_only(learner: Any, stream: Any, **stretch: int) -> None:
     """In place of `blocks_of`: nothing plays blocks."""
 
 
@@ -194,23 +194,25 @@ def test_an_evaluation_by_blocks_equals_one_by_steps(task: Task, monkeypatch: py
     monkeypatch.setattr(sabsim.runs.evaluate, "MOST_READERS", {"cpu": 5})
     monkeypatch.setattr(sabsim.runs.evaluate, "blocks_of", steps_only)
     found = [held_out(learner, task, sequences=17, seed=0)]
-    monkeypatch.setattr(sabsim.runs.evaluate, "blocks_of", Blocks)
+    monkeypatch.setattr(sabsim.runs.evaluate, "blocks_of", lambda learner, stream, stretch: Blocks(learner, stream))
     found.append(held_out(learner, task, sequences=17, seed=0))
     by_steps, by_blocks = ([one.loss, one.metric, one.standard_error] for one in found)
     assert by_blocks == pytest.approx(by_steps, rel=1e-12)
 
 
-@pytest.mark.parametrize(("T", "update_every", "plays"), [(4, 2, True), (5, 2, False), (4, 1, False)])
-def test_on_a_cpu_blocks_are_played_where_they_pay(T: int, update_every: int, plays: bool) -> None:
-    """A sequence of T + 20 steps must be whole blocks, and a block more than one step."""
-    parts = build(config(Copying(T=T), update_every=update_every))
-    assert (blocks_of(parts.learner, parts.stream) is not None) is plays
+@pytest.mark.parametrize(
+    ("update_every", "stretch", "plays"), [(2, 24, True), (2, 25, False), (2, None, True), (1, 24, False)]
+)
+def test_on_a_cpu_blocks_are_played_where_they_pay(update_every: int, stretch: int | None, plays: bool) -> None:
+    """The player must stop at the end of one, and a block be more than one step."""
+    parts = build(config(Copying(T=4), update_every=update_every))
+    assert (blocks_of(parts.learner, parts.stream, stretch=stretch) is not None) is plays
 
 
 def test_a_block_that_does_not_divide_a_sequence_is_refused_with_a_line(caplog: pytest.LogCaptureFixture) -> None:
     parts = build(config(Copying(T=5), update_every=2))
     parts.learner.device = torch.device("cuda")
-    assert blocks_of(parts.learner, parts.stream) is None
+    assert blocks_of(parts.learner, parts.stream, stretch=25) is None
     (record,) = caplog.records
     assert "a sequence has 25 steps, no multiple of the block of 2 steps between updates" in record.getMessage()
 

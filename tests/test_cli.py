@@ -18,7 +18,7 @@ from sabsim.runs import RunFolder, load_checkpoint, loop
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.tasks import TASKS
 
-OPTIONS = "--hidden 8 --slots 8 --streams 4 --budget 8 --eval-every 4 --eval-sequences 8 --device cpu"
+OPTIONS = "--gap 0 --hidden 8 --slots 8 --streams 4 --budget 8 --eval-every 4 --eval-sequences 8 --device cpu"
 QUICK = tuple(OPTIONS.split())
 
 

@@ -288,7 +288,7 @@ def test_the_command_leaves_figure_and_tables(tmp_path: Path, capsys: pytest.Cap
     out = tmp_path / "run" / "gradients"
     assert {path.name for path in out.iterdir()} == {f"gradients.{kind}" for kind in ("png", "svg", "json", "csv")}
     stored = json.loads((out / "gradients.json").read_text())
-    assert (stored["task"], stored["T"], stored["trained_sequences"]) == ("copying", 3, 20)
+    assert (stored["task"], stored["T"], stored["trained_sequences"]) == ("copying", 3, 21)
     assert stored["rules"]["tbptt"]["without"] == 1.0
     with (out / "gradients.csv").open() as file:
         rows = list(csv.DictReader(file))

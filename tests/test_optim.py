@@ -120,6 +120,19 @@ def test_the_step_size_follows_its_schedule(schedule: str, share: Callable[[floa
     assert (rates.diff(dim=0) <= 1e-15).all()
 
 
+@pytest.mark.parametrize("schedule", ["constant", "inverse", "rsqrt", "linear", "cosine"])
+def test_the_step_size_warms_up_to_its_schedule(schedule: str) -> None:
+    """Update number u is made with the share u / `warmup_updates` of the step size it has without, at most all of it."""
+    warmup, gradient = 5, torch.ones(12, SIZE, dtype=torch.float64)
+    options = {"lr": 0.5, "clip": 0.0, "schedule": schedule, "decay_updates": 20}
+    cold, warm = (
+        -torch.diff(follow(SGD(**options, warmup_updates=w), gradient), dim=0, prepend=start().unsqueeze(0))
+        for w in (0, warmup)
+    )
+    share = torch.tensor([min(u / warmup, 1) for u in range(1, 13)], dtype=torch.float64)
+    torch.testing.assert_close(warm / cold, share.unsqueeze(1).expand_as(warm), rtol=1e-6, atol=0.0)
+
+
 @pytest.mark.parametrize(("schedule", "power"), [("inverse", 1.0), ("rsqrt", 0.5)])
 def test_an_endless_schedule_counts_signals(schedule: str, power: float) -> None:
     """Quiet updates use up almost nothing of the step size, loud ones no more than one each; and it has a floor."""
@@ -226,6 +239,7 @@ def test_single_precision_stays_single(rule: Optimizer) -> None:
         (lambda: SGD(spike=-1.0), "spike = -1.0"),
         (lambda: SGD(average=1.0), "average = 1.0"),
         (lambda: SGD(lr_floor=-0.1), "lr_floor = -0.1"),
+        (lambda: SGD(warmup_updates=-1), "warmup_updates = -1"),
         (lambda: ObGD(lr=0.0), "lr = 0.0"),
         (lambda: ObGD(kappa=-2.0), "kappa = -2.0"),
         (lambda: Adam(eps=0.0), "eps = 0.0"),

@@ -67,7 +67,7 @@ def test_nan_ends_the_run_with_the_tables_intact(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(stream_type, "take", poisoned)
         with pytest.raises(NonFiniteError, match=r"step 290, stream 2; .*last checkpoint, at 40 sequences"):
-            train(variant(record_every=1), out=tmp_path)
+            train(variant(record_every=1, gap=0), out=tmp_path)
     assert read_rows(tmp_path / "run.sqlite", "SELECT max(step) FROM steps") == [(274,)]
     for state in load_checkpoint(RunFolder(tmp_path)).states.values():
         assert not any(isinstance(v, torch.Tensor) and v.is_floating_point() and v.isnan().any() for v in state.values())

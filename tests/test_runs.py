@@ -29,7 +29,7 @@ from sabsim.runs import (
     train,
 )
 from sabsim.runs.recorder import REMINDING_THRESHOLD
-from sabsim.tasks import TASKS, Copying
+from sabsim.tasks import TASKS, CharLM, Copying
 
 SMALL = RunConfig(
     task=Copying(T=5),
@@ -157,7 +157,7 @@ def test_the_tables_fit_together(tmp_path: Path) -> None:
         own = [row for row in episodes if row[0] == stream]
         assert [row[1] for row in own] == list(range(len(own)))
         assert all(row[3] - row[2] == 24 for row in own)
-        assert all(after[2] == before[3] + 1 for before, after in pairwise(own))
+        assert all(after[2] == before[3] + 2 for before, after in pairwise(own))  # a step between them
     sums = read_rows(
         path,
         "SELECT stream, episode, sum(loss), avg(correct), count(*), max(position), sum(scored) "
@@ -186,7 +186,8 @@ def test_events_belong_to_the_sequence_they_happened_in(learner: dict[str, Any],
     assert {row[0] for row in events} == {"reminding", "replay"}
     for kind, step, stream, episode, source, lag, weight, credit, replayed, loss, update in events:
         start = starts[stream, episode]
-        assert start <= source < step < start + 25
+        # In the gap after a sequence its states can still be recalled.
+        assert start <= source < step < start + 25 + (kind == "replay")
         assert lag == step - source
         assert loss >= 0
         if kind == "reminding":
@@ -258,9 +259,10 @@ def test_a_run_stops_when_it_is_good_enough(tmp_path: Path) -> None:
 
 
 def test_a_long_sequence_is_flushed_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(SMALL, out=tmp_path / "whole")
+    config = variant({}, {"gap": 0})
+    train(config, out=tmp_path / "whole")
     monkeypatch.setattr("sabsim.runs.recorder.LONGEST_BLOCK", 7)
-    train(SMALL, out=tmp_path / "parts")
+    train(config, out=tmp_path / "parts")
     for table in ("steps", "episodes", "metrics"):
         query = f"SELECT * FROM {table}"
         rows = [read_rows(tmp_path / name / "run.sqlite", query) for name in ("whole", "parts")]
@@ -306,3 +308,32 @@ def test_the_documented_queries_and_columns_are_right(tmp_path: Path) -> None:
         assert f"**`{table}`**" in text
         assert all(f"`{column}`" in text for column in columns), table
     assert all(f"`{key}`" in text for key in summary)
+
+
+# Places in the block
+
+
+@pytest.mark.parametrize(
+    ("T", "learner", "gap"),
+    [
+        (100, {}, 1),
+        (200, {"k_trunc": 10, "k_top": 10}, 1),
+        (101, {}, 0),
+        (100, {"update_every": 1}, 0),
+        (3, {"k_trunc": 3}, 0),
+    ],
+)
+def test_the_sequences_of_a_stream_begin_at_every_place_of_a_block(T: int, learner: dict[str, Any], gap: int) -> None:
+    config = variant({"slots": 12, **learner}, {"streams": 1, "stagger": True})
+    parts = build(replace(config, task=Copying(T=T)))
+    assert parts.config.run.gap == gap
+    block = parts.learner.credit.block
+    begins = {at % block for at in range(block * parts.stream.length) if parts.stream.begins_at(at)}
+    assert begins == set(range(block))
+
+
+def test_gaps_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"gap = 2: must be 0, credit bptt learns whole sequences in a row"):
+        build(variant({"credit": "bptt"}, {"gap": 2}))
+    with pytest.raises(ConfigError, match=r"gap = 2: task 'charlm' has no sequences that end"):
+        build(replace(variant({}, {"gap": 2}), task=CharLM(passage=10)))

@@ -43,11 +43,11 @@ def record(stream: TaskStream, steps: int) -> Record:
     return Record(*(torch.stack(column) for column in zip(*rows, strict=True)))
 
 
-def sequences(rec: Record, stream: int, length: int) -> tuple[int, list[Record]]:
+def sequences(rec: Record, stream: int, length: int, gap: int = 0) -> tuple[int, list[Record]]:
     """The offset of one stream (steps before the first `first`) and its whole sequences, one stream each."""
     start = int(rec.first[:, stream].int().argmax())
     cut = []
-    for begin in range(start, len(rec.x) - length + 1, length):
+    for begin in range(start, len(rec.x) - length + 1, length + gap):
         cut.append(Record(*(getattr(rec, f)[begin : begin + length, stream] for f in rec.__dataclass_fields__)))
     return start, cut
 
@@ -105,30 +105,36 @@ CHECKS: dict[str, Any] = {"copying": check_copying, "denoise": check_denoise, "a
 LEAST_T = {"copying": 1, "denoise": 10, "adding": 4}
 
 
-def check_idle(task: Task, rec: Record, stream: int, offset: int) -> None:
+def check_idle(task: Task, rec: Record, stream: int, idling: slice) -> None:
     for flag in (rec.scored, rec.first, rec.last, rec.weight):
-        assert not flag[:offset, stream].any()
-    assert bool((rec.position[:offset, stream] == -1).all())
-    assert bool((rec.sources[:offset, stream] == -1).all())
+        assert not flag[idling, stream].any()
+    assert bool((rec.position[idling, stream] == -1).all())
+    assert bool((rec.sources[idling, stream] == -1).all())
     idle = torch.zeros(task.d_in, dtype=rec.x.dtype)
     if task.metric == "accuracy":
         idle[BLANK] = 1
-        assert bool((rec.target[:offset, stream] == BLANK).all())
+        assert bool((rec.target[idling, stream] == BLANK).all())
     else:
-        assert not rec.target[:offset, stream].any()
-    assert torch.equal(rec.x[:offset, stream], idle.expand(offset, -1))
+        assert not rec.target[idling, stream].any()
+    shown = rec.x[idling, stream]
+    assert torch.equal(shown, idle.expand(len(shown), -1))
 
 
-def check_stream(task: Task, stream: TaskStream, rounds: int) -> list[int]:
+def check_stream(task: Task, stream: TaskStream, rounds: int, gap: int) -> list[int]:
     """Check every step of `rounds` periods; the offsets."""
-    length = stream.length
-    rec = record(stream, rounds * length)
+    length = task.length
+    assert length is not None
+    period = length + gap
+    assert stream.length == period
+    rec = record(stream, rounds * period)
     offsets = []
     for b in range(stream.streams):
-        offset, cut = sequences(rec, b, length)
-        assert 0 <= offset < length
-        check_idle(task, rec, b, offset)
-        assert len(cut) == rounds - (offset > 0)
+        offset, cut = sequences(rec, b, length, gap)
+        assert 0 <= offset < period
+        check_idle(task, rec, b, slice(0, offset))
+        assert len(cut) == rounds - (offset > gap)
+        for begin in range(offset + length, rounds * period, period):
+            check_idle(task, rec, b, slice(begin, begin + gap))
         for seq in cut:
             CHECKS[task.name](task, seq)
             assert seq.position.tolist() == list(range(length))
@@ -150,14 +156,15 @@ def tasks(draw: st.DrawFn) -> Task:
     streams=st.integers(1, 5),
     seed=st.integers(0, 2**70),
     stagger=st.booleans(),
+    gap=st.integers(0, 3),
     part=st.sampled_from(get_args(Part)),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
 def test_every_sequence_is_laid_out_as_described(
-    task: Task, streams: int, seed: int, stagger: bool, part: Part, dtype: torch.dtype
+    task: Task, streams: int, seed: int, stagger: bool, gap: int, part: Part, dtype: torch.dtype
 ) -> None:
-    stream = task.stream(streams=streams, seed=seed, stagger=stagger, part=part, dtype=dtype)
-    offsets = check_stream(task, stream, rounds=4)
+    stream = task.stream(streams=streams, seed=seed, stagger=stagger, gap=gap, part=part, dtype=dtype)
+    offsets = check_stream(task, stream, rounds=4, gap=gap)
     if not stagger:
         assert offsets == [0] * streams
 
@@ -186,14 +193,19 @@ def test_shapes_and_types(name: str, dtype: torch.dtype) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(task=tasks(), streams=st.integers(1, 6), seed=st.integers(0, 100), stagger=st.booleans())
-def test_completed_sequences_are_counted(task: Task, streams: int, seed: int, stagger: bool) -> None:
-    stream = task.stream(streams=streams, seed=seed, stagger=stagger)
+@given(
+    task=tasks(), streams=st.integers(1, 6), seed=st.integers(0, 100), stagger=st.booleans(), gap=st.integers(0, 3)
+)
+def test_completed_sequences_are_counted(task: Task, streams: int, seed: int, stagger: bool, gap: int) -> None:
+    stream, at_once = (task.stream(streams=streams, seed=seed, stagger=stagger, gap=gap) for _ in range(2))
     ended = 0
     for _ in range(5 * stream.length):
-        ended += int(stream.next().last.sum())
+        begins, step = stream.begins_at(stream.clock), stream.next()
+        assert begins == bool(step.first.any())
+        ended += int(step.last.sum())
         assert stream.completed == int(stream.sequences) == ended
-    assert ended > 0
+    at_once.take(5 * stream.length)
+    assert ended == at_once.completed > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -281,7 +293,7 @@ def test_denoise_scatters_uniformly() -> None:
 
 
 def test_denoise_fills_the_shortest_sequence() -> None:
-    check_stream(Denoise(T=10), Denoise(T=10).stream(streams=2, seed=0), rounds=2)
+    check_stream(Denoise(T=10), Denoise(T=10).stream(streams=2, seed=0), rounds=2, gap=0)
 
 
 @pytest.mark.parametrize("T", [4, 9])
@@ -587,3 +599,26 @@ def test_bad_arguments_are_named(name: str) -> None:
         SMALL[name].stream(streams=1, seed=0, dtype=torch.int64)
     with pytest.raises(ConfigError, match="part must be one of train, validation, test, got 'valid'"):
         SMALL[name].stream(streams=1, seed=0, part="valid")  # type: ignore[arg-type]
+
+
+# --- gaps -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gap_changes_no_sequence(name: str) -> None:
+    task = SMALL[name]
+    length = task.length
+    assert length is not None
+    close, apart = task.stream(streams=5, seed=3, stagger=True), task.stream(streams=5, seed=3, stagger=True, gap=2)
+    a, b = record(close, 4 * length), record(apart, 4 * (length + 2))
+    for row in range(5):
+        mine, other = sequences(a, row, length)[1], sequences(b, row, length, gap=2)[1]
+        assert len(mine) >= 3
+        for one, two in zip(mine, other, strict=False):
+            assert torch.equal(one.x, two.x)
+            assert torch.equal(one.target, two.target)
+
+
+def test_a_gap_of_less_than_no_steps_is_refused() -> None:
+    with pytest.raises(ConfigError, match="gap must be an integer >= 0, got -1"):
+        SMALL["copying"].stream(streams=1, seed=0, gap=-1)

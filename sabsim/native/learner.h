@@ -170,6 +170,7 @@ typedef struct {
     int64_t amsgrad;
     double lr;
     double decay_updates;
+    double warmup_updates;
     double beta_1;
     double beta_2;
     double eps;

@@ -6,7 +6,7 @@ enum { CONSTANT, INVERSE, RSQRT, LINEAR, COSINE };
 
 #define PI 3.14159265358979323846
 
-static double rate_at(const Adam *a)
+static double scheduled(const Adam *a)
 {
     const double signals = a->signals[0] / a->decay_updates, past = (double)a->updates[0] / a->decay_updates;
     const double share = a->schedule == INVERSE ? 1 / (1 + signals) : 1 / sqrt(1 + signals), left = past > 1 ? 0 : 1 - past;
@@ -17,6 +17,12 @@ static double rate_at(const Adam *a)
     case COSINE: return a->lr * (0.5 - 0.5 * cos(PI * left));
     default: return a->lr;
     }
+}
+
+static double rate_at(const Adam *a)
+{
+    const double done = a->warmup_updates ? (double)a->updates[0] / a->warmup_updates : 1;
+    return scheduled(a) * (done < 1 ? done : 1);
 }
 
 /* What the gradient is multiplied by: the clip and the limit on spikes; keeps the usual norm and counts signals. */

@@ -91,23 +91,30 @@ class Blocks:
             learner.load_state_dict(before)
 
 
-def blocks_of(learner: StreamingLearner | AttentiveLearner, stream: TaskStream) -> Blocks | None:
+def blocks_of(
+    learner: StreamingLearner | AttentiveLearner, stream: TaskStream, *, stretch: int | None = None
+) -> Blocks | None:
     """What plays the learner's blocks where that pays; None where steps are taken one by one.
 
-    It needs sequences of whole blocks; where they are not, on a CUDA device that is logged, with what to change. Rivals
-    with self-attention take single steps everywhere, and on a CPU so does a block of one step, which would gain nothing.
+    Rivals with self-attention take single steps everywhere, and on a CPU so does a block of one step, which would gain
+    nothing.
+
+    Arguments:
+        learner, stream: what is to be played
+        stretch: steps after which the player stops, which must then be whole blocks; where they are not, on a CUDA device
+            that is logged, with what to change. None: it stops after any number of blocks.
     """
     cuda = learner.device.type == "cuda"
     if isinstance(learner, AttentiveLearner) or not (cuda or learner.credit.block > 1):
         return None
     size = learner.credit.block
-    if stream.length % size == 0 and (learner.block_is_full or learner.block_is_empty):
+    if (stretch is None or stretch % size == 0) and (learner.block_is_full or learner.block_is_empty):
         return Blocks(learner, stream)
     if cuda:
         _log.warning(
-            "no CUDA graph, steps are queued one by one: a sequence has %d steps, no multiple of the block of %d steps "
+            "no CUDA graph, steps are queued one by one: a sequence has %s steps, no multiple of the block of %d steps "
             "between updates; choose another update_every",
-            stream.length,
+            stretch,
             size,
         )
     return None

@@ -64,6 +64,7 @@ def build(config: RunConfig) -> Parts:
         device=config.run.device,
         dtype=DTYPES[config.run.dtype],
         stagger=config.run.stagger,
+        gap=config.run.gap or 0,
     )
     learner = build_learner(config)
     config = replace(config, run=replace(config.run, backend=learner.backend))
@@ -182,6 +183,7 @@ def build_optimizer(options: OptimizerOptions) -> Optimizer:
         decay_updates=options.decay_updates or 0,
         weight_decay=options.weight_decay,
         lr_floor=options.lr_floor,
+        warmup_updates=options.warmup_updates,
         spike=options.spike,
         average=options.average,
         **_own_options("optimizer", kind, own),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from math import ceil
+from math import ceil, gcd
 from typing import Any, TypeVar, get_type_hints
 
 import torch
@@ -22,7 +22,8 @@ FORMAT = 4
 KIND = "task"
 """What `config.json` says of a supervised run; `sabsim.agents` has another word for its own."""
 
-_LATER = {"explore_fades": False, "familiar": False, "record_hidden": False, "tf32": False, "replay_share": 1.0}
+_LATER: dict[str, Any] = {"explore_fades": False, "familiar": False, "record_hidden": False, "tf32": False}
+_LATER |= {"replay_share": 1.0, "warmup_updates": 0, "gap": 0}
 """Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
@@ -69,6 +70,7 @@ class RunConfig:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         rule = CREDIT_RULES[choose("credit", self.learner.credit, CREDIT_RULES)]
         stagger = self.run.stagger and not rule.whole_sequences and self.task.length is not None
+        gap = self._gap(stagger, whole=rule.whole_sequences)
         slots, retention = self.learner.slots, self._retention(rule)
         if rule.keeps == "all":
             slots = self.length
@@ -85,8 +87,24 @@ class RunConfig:
             self,
             learner=replace(self.learner, slots=slots, retention=retention),
             optimizer=replace(self.optimizer, lr=lr, decay_updates=decay),
-            run=replace(self.run, device=device, stagger=stagger),
+            run=replace(self.run, device=device, stagger=stagger, gap=gap),
         )
+
+    def _gap(self, stagger: bool, *, whole: bool) -> int:
+        """Idle steps after a sequence: as asked for, or the least with which the period and the block share no factor.
+
+        Raises:
+            ConfigError: there are to be some where sequences have no end, or must follow each other
+        """
+        gap = self.run.gap
+        if gap is None:
+            block = max(1, self.learner.update_every or self.learner.k_trunc)
+            return next(g for g in range(block + 1) if gcd(self.length + g, block) == 1) if stagger else 0
+        if gap and self.task.length is None:
+            raise ConfigError(f"gap = {gap}: task {self.task.name!r} has no sequences that end; leave it out")
+        if gap and whole:
+            raise ConfigError(f"gap = {gap}: must be 0, credit {self.learner.credit} learns whole sequences in a row")
+        return gap
 
     def _retention(self, rule: type[CreditRule]) -> str:
         """The retention policy's name: that of the rule, if it needs one.

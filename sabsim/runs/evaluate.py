@@ -74,7 +74,7 @@ def held_out(
     stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=stagger)
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
-    blocks = blocks_of(player, stream)
+    blocks = blocks_of(player, stream, stretch=task.period)
     for done in range(rounds + (stagger and not endless)):
         if blocks is not None:
             _play_blocks(blocks, stream, task.period, sums, ended)

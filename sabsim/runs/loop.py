@@ -3,9 +3,9 @@
 A task with data of its own is evaluated on their validation part; the parameters that did best there are kept, and the
 final evaluation plays those on the test part.
 
-Blocks end where sequences end (or after `LONGEST_BLOCK` steps), at step counts that do not depend on when a
-run was interrupted. Whatever decides anything, such as sums and row counts, is taken at a block's end: this
-is why a resumed run equals an unbroken one bit for bit.
+Blocks end where a period ends (or, where updates do not, after as many as there is room for, at most `LONGEST_BLOCK`
+steps), at step counts that do not depend on when a run was interrupted. Whatever decides anything, such as sums and row
+counts, is taken at a block's end: this is why a resumed run equals an unbroken one bit for bit.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Loop:
         self._until = until
         self._config, self._learner, self._stream = parts.config, parts.learner, parts.stream
         self._folder, self._database, self._recorder, self._display = folder, database, recorder, display
-        self._blocks = blocks_of(self._learner, self._stream)
+        fits = self._learner.credit.block <= recorder.buffers.capacity
+        self._blocks = blocks_of(self._learner, self._stream) if fits else None
         self._evaluated_at: int | None = None
         self._saved_at = 0
         self._updates_at = 0
@@ -164,12 +165,11 @@ class Loop:
     def _advance(self) -> None:
         """One block of steps, and its rows."""
         begun = time.perf_counter()
-        to_boundary = self._stream.length - self._stream.clock % self._stream.length
-        capacity = self._recorder.buffers.capacity
+        count = self._stretch()
         if self._blocks is None:
-            self._take_steps(min(capacity, to_boundary))
+            self._take_steps(count)
         else:
-            self._take_blocks(self._blocks, min(capacity - capacity % self._blocks.size, to_boundary))
+            self._take_blocks(self._blocks, count)
         try:
             self._learner.check()
             self._recorder.flush()
@@ -182,6 +182,13 @@ class Loop:
         spent = time.perf_counter() - begun
         self._training_seconds += spent
         self._training_here += spent
+
+    def _stretch(self) -> int:
+        """Steps to the end of a period; where that is not the end of a block, as many blocks as there is room for."""
+        room, block, period = self._recorder.buffers.capacity, self._learner.credit.block, self._stream.length
+        if room >= block:
+            room -= room % block
+        return min(room, period - self._stream.clock % period) if period % block == 0 else room
 
     def _take_steps(self, count: int) -> None:
         stream, learner, recorder = self._stream, self._learner, self._recorder

@@ -99,6 +99,8 @@ class OptimizerOptions:
     """D of inverse and rsqrt, in updates as strong as usual; updates until linear or cosine reaches 0."""
     lr_floor: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Share of the learning rate below which inverse and rsqrt do not fall."""
+    warmup_updates: Annotated[int, arg(metavar="UPDATES")] = 0
+    """Updates over which the learning rate rises to that of the schedule; 0: it begins there."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""
     beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None
@@ -123,8 +125,13 @@ class RunOptions:
     """Sequences met side by side (B)."""
     stagger: bool = True
     """Put the streams out of phase, each by its own number of steps (never for credit bptt)."""
+    gap: Annotated[
+        int | None, arg(metavar="STEPS", help_behavior_hint="(default: out of phase 1, or as needed; else 0)")
+    ] = None
+    """Idle steps after each sequence of a stream. By default as few as let the sequences of each stream begin at every
+    place of a block of updates, one after the other: what is learned at one place need not hold at another."""
     budget: Annotated[int, arg(metavar="SEQUENCES")] = 200_000
-    """Training sequences, all streams together; the run ends at the first sequence end after it."""
+    """Training sequences, all streams together; the run ends with the block of steps in which it is met."""
     stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint="(default: never)")] = None
     """Stop before the budget when the held-out metric is this good (accuracy 0..1, or mse)."""
     eval_every: Annotated[int, arg(metavar="SEQUENCES")] = 2_000

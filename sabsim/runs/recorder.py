@@ -166,7 +166,8 @@ class Recorder:
     def _follow(self, block: Block, stream: int, sequence: Sequence) -> None:
         """Walk a stream's block from mark to mark: parts of sequences, each written and summed up."""
         n = len(block.loss)
-        marks = sorted({0, *np.flatnonzero(block.first[:, stream]).tolist(), n})
+        first, after = np.flatnonzero(block.first[:, stream]), 1 + np.flatnonzero(block.last[:, stream])
+        marks = sorted({0, *first.tolist(), *after.tolist(), n})
         for begin, end in pairwise(marks):
             if block.first[begin, stream]:
                 sequence.begin(self._start + begin, self._reach)

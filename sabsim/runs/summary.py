@@ -64,6 +64,7 @@ def summarise(
         "lr": config.optimizer.lr,
         "streams": config.run.streams,
         "stagger": config.run.stagger,
+        "gap": config.run.gap,
         "seed": config.run.seed,
         "budget": config.run.budget,
         "stop_at": config.run.stop_at,

@@ -103,11 +103,11 @@ class AddingStream(SequenceStream):
         return self._places.gather(0, rows)[0].t()
 
     def _draw(self, half: int) -> None:
-        rows = slice(half * self.length, (half + 1) * self.length)
+        rows = slice(half * self._steps, (half + 1) * self._steps)
         numbers, marks, places = self._numbers[rows], self._marks[rows], self._places[half]
         numbers.uniform_(generator=self._generator)
         places[0].random_(0, self._half, generator=self._generator)
-        places[1].random_(self._half, self.length, generator=self._generator)
+        places[1].random_(self._half, self._steps, generator=self._generator)
         marks.zero_().scatter_(0, places, 1.0)
         torch.sum(numbers.gather(0, places), 0, out=self._sums[half])
 

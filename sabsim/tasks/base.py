@@ -138,6 +138,7 @@ class Task(ABC):
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         stagger: bool = False,
+        gap: int = 0,
         part: Part = "train",
     ) -> TaskStream:
         """An endless stream of this task; arguments and errors are those of `StreamOptions`."""
@@ -148,6 +149,7 @@ class Task(ABC):
                 device=torch.device(device),
                 dtype=dtype,
                 stagger=stagger,
+                gap=gap,
                 part=part,
             )
         )
@@ -166,7 +168,7 @@ class StreamOptions:
     """How a task is streamed.
 
     Raises:
-        ConfigError: streams < 1, seed < 0, a dtype that is neither float32 nor float64, or an unknown part
+        ConfigError: streams < 1, seed < 0, gap < 0, a dtype that is neither float32 nor float64, or an unknown part
     """
 
     streams: int
@@ -178,8 +180,10 @@ class StreamOptions:
     dtype: torch.dtype
     """float32 or float64"""
     stagger: bool
-    """stream b first idles for a seeded offset_b of 0 .. length-1 steps, so that the streams are out of
+    """stream b first idles for a seeded offset_b of 0 .. period-1 steps, so that the streams are out of
     phase; idle steps have weight 0, are not scored, and are neither first nor last. A task without end ignores it"""
+    gap: int
+    """idle steps after each sequence, which are part of the period. A task without end ignores it"""
     part: Part
     """training sequences, or held-out ones. Where sequences are drawn, the generator's seed is even for training and
     odd for held-out streams, so the two never share one, whatever the seeds; those of the test are not those of the
@@ -188,6 +192,7 @@ class StreamOptions:
     def __post_init__(self) -> None:
         require_int("streams", self.streams, least=1)
         require_int("seed", self.seed, least=0)
+        require_int("gap", self.gap, least=0)
         if self.dtype not in (torch.float32, torch.float64):
             raise ConfigError(f"dtype must be torch.float32 or torch.float64, got {self.dtype}")
         if self.part not in get_args(Part):
@@ -204,7 +209,7 @@ class TaskStream(ABC):
 
     Arguments:
         options: how the task is streamed
-        length: steps of a sequence or passage, the period
+        length: steps of a sequence or passage and of the gap after it, the period
     """
 
     _step: TaskStep

@@ -176,14 +176,14 @@ class PixelStream(SequenceStream):
         torch.gather(self._chosen, 0, self._row, out=self._image)
         torch.index_select(self._pixel_table, 0, phase, out=self._row[0])
         torch.index_select(self._labels, 0, self._image[0], out=self._target)
-        self._row.add_(self._image, alpha=self.length)
+        self._row.add_(self._image, alpha=self._steps)
         torch.index_select(self._pixels, 0, self._row[0], out=self._value)
         self._level.copy_(self._value)
         torch.index_select(self._brightness, 0, self._level, out=self._x[:, 0])
 
     def _look_up_all(self, phases: Tensor) -> tuple[Tensor, Tensor]:
         image = self._chosen.gather(0, self._round_table[phases])
-        place = image * self.length + self._pixel_table[phases]
+        place = image * self._steps + self._pixel_table[phases]
         return self._brightness[self._pixels[place].long()].unsqueeze(2), self._labels[image]
 
     def _content(self) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Sequences of equal length, drawn in rounds: what tasks of finite sequences have in common.
 
 Round n holds the n-th sequence of every stream and is drawn when the first stream may need it, once in
-`length` steps. Staggered streams overlap two rounds, so two are kept, the even and the odd one. Which
+a period. Staggered streams overlap two rounds, so two are kept, the even and the odd one. Which
 sequences a stream meets therefore does not depend on how the streams are staggered.
 """
 
@@ -19,26 +19,30 @@ _OFFSETS = 1  # spawn key: what a derived seed is for
 
 
 class SequenceStream(TaskStream):
-    """Endless sequences of one task, each of `length` steps.
+    """Endless sequences of one task, of equally many steps each.
+
+    `length` is the period: the steps of a sequence and those of the gap after it, in which a stream idles.
 
     Arguments:
         options: how the task is streamed
-        weight: loss weight of each step of a sequence, `(length,)`
-        scored: whether each step of a sequence counts for the metric, `(length,)` bool
+        weight: loss weight of each step of a sequence, `(steps,)`
+        scored: whether each step of a sequence counts for the metric, `(steps,)` bool
     """
 
     def __init__(self, options: StreamOptions, *, weight: Tensor, scored: Tensor) -> None:
-        super().__init__(options, length=len(weight))
+        super().__init__(options, length=len(weight) + options.gap)
+        self._steps = len(weight)
+        """of a sequence"""
         self._offsets = torch.from_numpy(_spread(self.length, options) * int(options.stagger))
-        self._count_endings()
-        # A stream's phase is its place in the tables below: idle (0..L-1), then the steps of an even round
-        # (L..2L-1) and of an odd one (2L..3L-1), and from there back to L.
+        self._count_ends()
+        # A stream's phase is its place in the tables below: idle (0..P-1, P the period), then the steps of an even
+        # round (P..2P-1) and of an odd one (2P..3P-1), and from there back to P.
         self._phase = self.length - self._offsets.to(self.device)
         self._emitted = self._phase.clone()
         self._following = torch.arange(1, 3 * self.length + 1, device=self.device)
         self._following[-1] = self.length
-        step = torch.arange(self.length)
-        flags = torch.stack([scored, step == 0, step == self.length - 1])
+        step = torch.arange(self._steps)
+        flags = torch.stack([scored, step == 0, step == self._steps - 1])
         weight = weight.to(self.dtype)
         self._flag_table = self._by_phase(False, flags, flags)
         self._weight_table = self._by_phase(0.0, weight, weight)
@@ -54,7 +58,7 @@ class SequenceStream(TaskStream):
         torch.index_select(self._following, 0, self._phase, out=self._emitted)
         self._phase, self._emitted = self._emitted, self._phase
         self.clock += 1
-        ended = self._ending[self.clock % self.length] if self.clock >= self.length else 0
+        ended = self._ended_at(self.clock)
         if ended:
             self.completed += ended
             self.sequences.add_(ended)
@@ -80,8 +84,7 @@ class SequenceStream(TaskStream):
         scored, first, last = self._flag_table[:, phases]
         torch.index_select(self._following, 0, phases[-1], out=self._phase)
         self._emitted.copy_(phases[-1])
-        clocks = range(self.clock + 1, self.clock + count + 1)
-        ended = sum(self._ending[clock % self.length] for clock in clocks if clock >= self.length)
+        ended = sum(self._ended_at(clock) for clock in range(self.clock + 1, self.clock + count + 1))
         self.clock += count
         self.completed += ended
         self.sequences.add_(ended)
@@ -89,10 +92,10 @@ class SequenceStream(TaskStream):
 
     def begins_at(self, clock: int) -> bool:
         """Whether any stream begins a sequence at the step given at `clock`; known without asking the device."""
-        return bool(self._ending[clock % self.length])
+        return bool(self._begin[clock % self.length])
 
     def positions(self) -> Tensor:
-        """Position of the last step in its sequence, `(streams,)` int64; -1 where a stream is still idle."""
+        """Position of the last step in its sequence, `(streams,)` int64; -1 where a stream idles."""
         return self._position_table[self._emitted]
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -102,7 +105,7 @@ class SequenceStream(TaskStream):
             ConfigError: an entry is missing or does not fit this stream, which then stays as it was
         """
         super().load_state_dict(state)
-        self._count_endings()
+        self._count_ends()
 
     @abstractmethod
     def _draw(self, half: int) -> None:
@@ -129,12 +132,26 @@ class SequenceStream(TaskStream):
         return {"offsets": self._offsets, "phase": self._phase, "emitted": self._emitted, **self._content()}
 
     def _by_phase(self, idle: float, even: Tensor, odd: Tensor) -> Tensor:
-        """A table over phases, `(..., 3 * length)`: what holds when idle, in an even and an odd round."""
-        return torch.cat([torch.full_like(even, idle), even, odd], dim=-1).to(self.device)
+        """A table over phases, `(..., 3 * length)`: what holds when idle, and at each step of an even and an odd round.
 
-    def _count_endings(self) -> None:
-        """How many streams end a sequence at each remainder of the clock by the length."""
-        self._ending: list[int] = torch.bincount(self._offsets, minlength=self.length).tolist()
+        Arguments:
+            even, odd: `(..., steps)`; the gap is idle
+        """
+        gap = (*even.shape[:-1], self.length - self._steps)
+        parts = [even.new_full((*even.shape[:-1], self.length), idle)]
+        for shown in (even, odd):
+            parts += [shown, shown.new_full(gap, idle)]
+        return torch.cat(parts, dim=-1).to(self.device)
+
+    def _count_ends(self) -> None:
+        """How many streams begin and end a sequence at each remainder of the clock by the period."""
+        ends = (self._offsets + self._steps) % self.length
+        self._begin: list[int] = torch.bincount(self._offsets, minlength=self.length).tolist()
+        self._end: list[int] = torch.bincount(ends, minlength=self.length).tolist()
+
+    def _ended_at(self, clock: int) -> int:
+        """Streams whose sequence ended with the step before `clock`; before one can have ended there are none."""
+        return self._end[clock % self.length] if clock >= self._steps else 0
 
 
 def _spread(length: int, options: StreamOptions) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
