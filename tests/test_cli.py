@@ -159,7 +159,8 @@ def test_documented_options_run(arguments: str, tmp_path: Path, capsys: pytest.C
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4  # evaluations at 0, 4 and 8 sequences, and the end
     for at, line in zip((0, 4, 8), lines, strict=False):
-        assert line.startswith(f"{at} sequences  step")
+        sequences = int(line.partition(" sequences  step")[0])
+        assert at <= sequences < at + 4  # each stream may have ended one in the same block
     assert lines[-1].startswith("held-out ")
     assert lines[-1].endswith(str(out))
 

@@ -101,7 +101,7 @@ def test_the_command_leaves_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     kept = json.loads((tmp_path / "results" / "table1.json").read_text())
     assert [row["row"] for row in kept["rows"]] == ["LSTM, TBPTT (5)", "no replay", "SAB (5, 5)"]
-    assert [row["sequences"] for row in kept["rows"]] == [16, 24, 16]
+    assert [row["sequences"] for row in kept["rows"]] == [19, 27, 19]
     assert ["--budget 8" in row["command"] for row in kept["rows"]] == [True, False, True]
     assert all(row["made_by"][0]["machine"] for row in kept["rows"])
     assert all(row["row"] in printed for row in kept["rows"])
