@@ -185,8 +185,9 @@ TABLES: dict[str, Table] = {
     "table1": _copying(100),
     "table2": _copying(200),
     "table3": _copying(300),
-    "table4": _adding(200, 0.0001),
-    "table5": _adding(400, 0.00014),
+    # A run stops where an evaluation happens to be good: these are below the paper's 0.0001 and 0.00014.
+    "table4": _adding(200, 0.00008),
+    "table5": _adding(400, 0.0001),
     "table6": Table(
         what="Penn Treebank, characters: bits per character on the test part",
         task=CharLM(corpus="ptb"),

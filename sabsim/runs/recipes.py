@@ -22,11 +22,7 @@ RECIPES: dict[str, Recipe] = {
     # blocks then have no signal, and trigger no update: their weights and keys need not be prepared anew.
     "adding": Recipe(
         learner=LearnerOptions(input_scale=1.0, update_every=1, trigger="replay", slots=16, explore=0.0),
-        # At the full step size at once, some seeds read the first number while they store the second, and are long in
-        # leaving that.
-        optimizer=OptimizerOptions(
-            lr=8e-3, spike=0.0, lr_schedule="inverse", decay_updates=20_000, average=0.998, warmup_updates=3_000
-        ),
+        optimizer=OptimizerOptions(lr=8e-3, spike=0.0, lr_schedule="inverse", decay_updates=20_000, average=0.998),
         run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
     # A text has no resets: what novelty keeps would stay for ever, and the network would lean on it. Every character is a
