@@ -175,6 +175,16 @@ def test_a_longer_budget_goes_on_like_one_run(tmp_path: Path) -> None:
     assert RunFolder(tmp_path / "run").read_config().run.budget == SMALL.run.budget
 
 
+def test_a_higher_goal_goes_on_like_one_run(tmp_path: Path) -> None:
+    """A run that stopped because it was good enough, and then is not."""
+    stopped = train(variant({}, {"stop_at": 0.0}), out=tmp_path / "run")
+    assert (stopped["sequences"], stopped["stopped_early"]) == (0, True)
+    higher = variant({}, {"stop_at": 1.0})
+    assert train(higher, out=tmp_path / "run", resume=True)["sequences"] >= SMALL.run.budget
+    train(higher, out=tmp_path / "whole")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
 def test_a_finished_run_says_so(tmp_path: Path) -> None:
     notes: list[str] = []
 

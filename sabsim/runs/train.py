@@ -67,6 +67,9 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until
     stored = folder.read_config()
     wanted = _same_run(stored, config, folder)
     checkpoint = load_checkpoint(folder) if folder.checkpoint.exists() else None
+    if checkpoint and wanted.run.stop_at != stored.run.stop_at:
+        # Whether it is good enough now is for the next evaluation to say.
+        checkpoint = replace(checkpoint, numbers=checkpoint.numbers | {"reached": False})
     done = checkpoint.numbers["sequences"] if checkpoint else 0
     summary = finished(
         folder,
@@ -76,7 +79,7 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until
         wanted=wanted.run.budget,
         stored=stored.run.budget,
         what=("budget", stored.task.unit),
-        goal=stored.run.stop_at,
+        goal=wanted.run.stop_at,
     )
     if summary is not None:
         return summary
@@ -98,7 +101,7 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until
 
 
 def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) -> RunConfig:
-    """The run to go on with: the stored one, with the budget that was asked for, and data from where they now lie.
+    """The run to go on with: the stored one, with the budget and the goal that were asked for, and data where they now lie.
 
     Raises:
         RunFolderError: the folder holds another task
@@ -106,17 +109,18 @@ def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) ->
     """
     if config is None:
         return stored
-    budget, task = config.run.budget, stored.task
+    budget, stop_at, task = config.run.budget, config.run.stop_at, stored.task
     if type(config.task) is type(task):
         task = _moved(task, config.task)
         config = replace(config, task=_moved(config.task, stored.task))
     backend = stored.run.backend if config.run.backend == "auto" else config.run.backend
-    config = replace(config, run=replace(config.run, budget=stored.run.budget, backend=backend)).resolved()
+    run = replace(config.run, budget=stored.run.budget, stop_at=stored.run.stop_at, backend=backend)
+    config = replace(config, run=run).resolved()
     for name, there, here in stored.differences(config):
         if name == "task":
             raise RunFolderError(f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give another --out")
         raise ConfigError(f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out")
-    return replace(stored, task=task, run=replace(stored.run, budget=budget))
+    return replace(stored, task=task, run=replace(stored.run, budget=budget, stop_at=stop_at))
 
 
 def _moved(task: Task, there: Task) -> Task:
