@@ -58,8 +58,14 @@ PAPER: Mapping[str, Mapping[str, Published]] = {
         "SAB (5, 5)": _ke(0.989, 3, same_setting=False),
         "SAB (10, 10)": _ke(0.989, 3, same_setting=False),
     },
-    "table4": {"SAB (10, 10)": _ke(0.0001, 4, same_setting=False)},
-    "table5": {"SAB (10, 10)": _ke(0.00014, 5, same_setting=False)},
+    "table4": {
+        "SAB (5, 5)": _ke(0.0001, 4, same_setting=False),
+        "SAB (10, 10)": _ke(0.0001, 4, same_setting=False),
+    },
+    "table5": {
+        "SAB (5, 5)": _ke(0.00014, 5, same_setting=False),
+        "SAB (10, 10)": _ke(0.00014, 5, same_setting=False),
+    },
     "table6": {"SAB (20, 5, 10)": _ke(1.40, 2, same_setting=False)},
     "table7": {"SAB (20, 5, 10)": _ke(1.53, 2, same_setting=False)},
     "table8": {"SAB (14, 5, 14)": _ke(0.911, 3, same_setting=False)},
