@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import count
 from math import ceil, gcd
 from typing import Any, TypeVar, get_type_hints
 
@@ -22,8 +23,15 @@ FORMAT = 4
 KIND = "task"
 """What `config.json` says of a supervised run; `sabsim.agents` has another word for its own."""
 
-_LATER: dict[str, Any] = {"explore_fades": False, "familiar": False, "record_hidden": False, "tf32": False}
-_LATER |= {"replay_share": 1.0, "warmup_updates": 0, "gap": 0}
+_LATER = {
+    "explore_fades": False,
+    "familiar": False,
+    "record_hidden": False,
+    "tf32": False,
+    "replay_share": 1.0,
+    "warmup_updates": 0,
+    "gap": 0,
+}
 """Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
@@ -98,8 +106,7 @@ class RunConfig:
         """
         gap = self.run.gap
         if gap is None:
-            block = max(1, self.learner.update_every or self.learner.k_trunc)
-            return next(g for g in range(block + 1) if gcd(self.length + g, block) == 1) if stagger else 0
+            return next(g for g in count() if gcd(self.length + g, self._block) == 1) if stagger else 0
         if gap and self.task.length is None:
             raise ConfigError(f"gap = {gap}: task {self.task.name!r} has no sequences that end; leave it out")
         if gap and whole:
@@ -130,7 +137,12 @@ class RunConfig:
 
     def _updates_of_budget(self) -> int:
         steps = ceil(self.run.budget / max(1, self.run.streams)) * self.task.period
-        return max(1, steps // max(1, self.learner.update_every or self.learner.k_trunc))
+        return max(1, steps // self._block)
+
+    @property
+    def _block(self) -> int:
+        """Steps between updates; what is not allowed is refused by the credit rule."""
+        return max(1, self.learner.update_every or self.learner.k_trunc)
 
     def options(self) -> dict[str, Any]:
         """Every option by its name, the task and its own options among them."""
