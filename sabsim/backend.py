@@ -26,8 +26,8 @@ from .watch import Watch
 from .window import Window
 
 BackendName = Literal["auto", "torch", "native"]
-Update = Callable[[Tensor, Tensor, OptimState, Tensor | None, Tensor | None], Tensor]
-"""``Optimizer.update``: flat, grad, state, proceed, decaying -> whether the gradient was finite."""
+Update = Callable[[Tensor, Tensor, OptimState, Tensor | None, Tensor | None, Tensor | None], Tensor]
+"""``Optimizer.update``: flat, grad, state, proceed, decaying, counts -> whether the gradient was finite."""
 
 
 class Backend:

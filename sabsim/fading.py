@@ -3,6 +3,9 @@
 As long as recall is of no use, those who draw what they recall by chance lose no more than the others, and half of the
 sequences may explore. When recall has learned to find what is needed they lose much more, and were it still half of them,
 nearly all of the gradient would come from recalls that an evaluation never makes: what was learned is unlearned slowly.
+
+The same comparison tells the optimiser by how much an update is a learning signal: as long as attention has found nothing
+the step size must not fall, or what is found late is learned too slowly.
 """
 
 from __future__ import annotations
@@ -21,11 +24,12 @@ DECAY = 0.9995
 
 
 class Fading:
-    """The share of the sequences that begin now which explore: 1/2 min(1, max(0.02, loss of the others / loss of these)).
+    """The share of the sequences that begin now which explore: 1/2 max(0.02, 1 - found).
 
-    Losses are running means over steps, of their absolute values (an agent's are TD errors). ``arrays``: ``sums`` (4,)
-    float64, the losses and steps of those who do not explore, then of those who do; ``before`` (B, 1), above 0 for streams
-    that explored when the block began.
+    ``found``: 0-d float64, what recall has found, 1 - loss of those who do not explore / loss of those who do, at least 0;
+    0 as long as either kind has not been met. It changes with each finished block. Losses are running means over steps, of
+    their absolute values. ``arrays``: ``sums`` (4,) float64, the losses and steps of those who do not explore, then of
+    those who do; ``before`` (B, 1), above 0 for streams that explored when the block began.
     """
 
     def __init__(self, *, block: int, streams: int, like: Tensor) -> None:
@@ -33,6 +37,7 @@ class Fading:
             "sums": torch.zeros(4, dtype=torch.float64, device=like.device),
             "before": like.new_ones(streams, 1),
         }
+        self.found = torch.zeros((), dtype=torch.float64, device=like.device)
         self._to_end = torch.arange(block - 1, -1, -1, device=like.device).unsqueeze(1)
 
     def follow(self, window: Window, exploring: Tensor) -> None:
@@ -45,10 +50,15 @@ class Fading:
         lost, steps = (loss * these).sum(), these.sum()
         sums.mul_(DECAY).add_(torch.stack([loss.sum() - lost, these.numel() - steps, lost, steps]))
         before.copy_(exploring)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Makes ``found`` that of the sums, after another hand has changed these."""
+        lost, steps, exploring_lost, exploring_steps = self.arrays["sums"].unbind()
+        ratio = (lost * exploring_steps) / (exploring_lost * steps)
+        self.found.copy_(1 - torch.nan_to_num(ratio, nan=1.0, posinf=1.0).clamp(max=1.0))
 
     @property
     def share(self) -> Tensor:
-        """The share now, 0-d; one half as long as either kind has not been met."""
-        lost, steps, exploring_lost, exploring_steps = self.arrays["sums"].unbind()
-        ratio = (lost * exploring_steps) / (exploring_lost * steps)
-        return torch.nan_to_num(ratio, nan=1.0, posinf=1.0).clamp(LEAST, 1.0) * HALF
+        """The share now, 0-d."""
+        return (1 - self.found).clamp(min=LEAST) * HALF

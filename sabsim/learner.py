@@ -174,6 +174,7 @@ class StreamingLearner:
         self._fading: Fading | None = None
         if self._exploration is not None and credit.explore_fades:
             self._fading = Fading(block=credit.block, streams=streams, like=self.flat)
+        self._counts = None if self._fading is None else self._fading.found
         self._draw_noise()
         self.window.refresh(self._memory)
 
@@ -375,7 +376,7 @@ class StreamingLearner:
         if self._encoding is not None:
             self._encoding.learn()
         if self.credit.trigger == "clock":
-            finite = self._step_of_optimizer(self.flat, self.grad, self._optim, None, self._decaying)
+            finite = self._step_of_optimizer(self.flat, self.grad, self._optim, None, self._decaying, self._counts)
         else:
             finite = self._triggered(events)
         self._watch.look(self.window, finite)
@@ -389,7 +390,7 @@ class StreamingLearner:
         total = events.credit.sum() if events is not None else self._block_loss()
         due = total > self._typical
         self._typical.lerp_(torch.nan_to_num(total), 1 - TRIGGER_DECAY)
-        finite = self._step_of_optimizer(self.flat, self.grad, self._optim, due, self._decaying)
+        finite = self._step_of_optimizer(self.flat, self.grad, self._optim, due, self._decaying, self._counts)
         self.grad.masked_fill_(due | ~finite, 0.0)
         return finite
 
@@ -490,6 +491,8 @@ class StreamingLearner:
         self.generator.set_state(state["generator"].cpu())
         self.clock, self._position = int(state["clock"]), int(state["position"])
         self.window.origin.fill_(self.clock - self._position)
+        if self._fading is not None:
+            self._fading.refresh()
         self.window.refresh(self._memory)
 
     def _rooms(self) -> dict[str, dict[str, Tensor]]:

@@ -42,9 +42,9 @@ class Optimizer(ABC):
     ``schedule``: ``inverse`` and ``rsqrt`` let the step size fall as lr / (1 + z) and lr / sqrt(1 + z), not below
     ``lr_floor`` times lr, with z = signals / ``decay_updates``. They need no end and suit an endless stream. An update
     counts as a signal by the share of its gradient norm in the usual one, at most 1: quiet stretches, long in one task and
-    short in another, use up nothing. With ``linear`` and ``cosine`` it falls to 0 over ``decay_updates`` updates;
-    ``constant`` leaves it. Over the first ``warmup_updates`` updates it rises in proportion to their number, whatever the
-    schedule makes of it.
+    short in another, use up nothing; and by the share that ``update`` is told, where it is told one. With ``linear`` and
+    ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it. Over the first ``warmup_updates``
+    updates it rises in proportion to their number, whatever the schedule makes of it.
 
     ``weight_decay``: decoupled (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's
     parameters alone. ``average``: decay per update of a running mean of the parameters, which is what an evaluation uses
@@ -100,18 +100,20 @@ class Optimizer(ABC):
         state: OptimState,
         proceed: Tensor | None = None,
         decaying: Tensor | None = None,
+        counts: Tensor | None = None,
     ) -> Tensor:
         """One step on ``flat`` in place where ``proceed`` (None: always); returns whether the gradient was finite.
 
-        ``decaying``: the part of ``flat``, a view, that weight decay shrinks. A gradient whose norm is NaN or infinite
-        changes no parameter.
+        ``decaying``: the part of ``flat``, a view, that weight decay shrinks. ``counts``: 0-d float64, in [0, 1], the share
+        of itself by which this update counts as a signal (None: all). A gradient whose norm is NaN or infinite changes no
+        parameter.
         """
         norm = torch.linalg.vector_norm(grad)
         finite = torch.isfinite(norm)
         due = finite if proceed is None else proceed & finite
         state["updates"].add_(due)
         state["norm"].copy_(torch.where(due, norm, state["norm"]))
-        scale = self._shorten(norm, state, due)
+        scale = self._shorten(norm, state, due, counts)
         before = {name: state[name].clone() for name in self.moments} if proceed is not None else {}
         rate = self._rate(state).to(flat.dtype)
         change = self._change(torch.where(finite, grad * scale, 0.0), state, rate)
@@ -125,11 +127,12 @@ class Optimizer(ABC):
             state["average"].lerp_(flat, follow * due)
         return finite
 
-    def _shorten(self, norm: Tensor, state: OptimState, due: Tensor) -> Tensor:
+    def _shorten(self, norm: Tensor, state: OptimState, due: Tensor, counts: Tensor | None) -> Tensor:
         """What the gradient is multiplied by: the clip and the limit on spikes; keeps the usual norm and counts signals."""
         mean_square = state["mean_square_norm"]
         usual = torch.where(mean_square > 0, mean_square.sqrt(), norm)
-        state["signals"].add_(torch.where(due, (norm / usual.clamp_min(1e-30)).clamp(max=1.0), 0.0))
+        signal = torch.where(due, (norm / usual.clamp_min(1e-30)).clamp(max=1.0), 0.0)
+        state["signals"].add_(signal if counts is None else signal * counts)
         limit = torch.full_like(norm, self.clip if self.clip else inf)
         if self.spike:
             limit = torch.minimum(limit, self.spike * usual)
@@ -173,7 +176,7 @@ class Adam(Optimizer):
     moments: ClassVar[tuple[str, ...]] = ("mean", "square", "ceiling")
     lr: float = 1.6e-2
     schedule: Schedule = "inverse"
-    decay_updates: int = 3000
+    decay_updates: int = 1500
     spike: float = 1.0
     average: float = 0.995
     beta_1: float = 0.9

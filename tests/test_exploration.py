@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sabsim import SAB, SGD, Network, StreamingLearner
+from sabsim import SAB, SGD, Adam, Network, StreamingLearner
+from sabsim.optim import Optimizer
 from sabsim.reference import ReferenceLearner
 from sabsim.retention import Novelty, Recent, Relevancy, Retention
 
@@ -162,10 +163,15 @@ def test_half_of_the_sequences_explore() -> None:
     assert_drawn_from(4 * read.slot[:, 0] + read.slot[:, 1], expected)
 
 
-def fading_learner(streams: int, *, backend: Any = "torch", fades: bool = True) -> StreamingLearner:
+STILL = SGD(lr=0.0)
+
+
+def fading_learner(
+    streams: int, *, backend: Any = "torch", fades: bool = True, optimizer: Optimizer = STILL
+) -> StreamingLearner:
     return StreamingLearner(
         Network(d_in=D_IN, d_out=D_OUT, hidden=4), credit=SAB(k_top=1, k_trunc=3, explore_fades=fades),
-        retention=Recent(slots=2), optimizer=SGD(lr=0.0), streams=streams, backend=backend,
+        retention=Recent(slots=2), optimizer=optimizer, streams=streams, backend=backend,
     )  # fmt: skip
 
 
@@ -192,6 +198,7 @@ def test_exploration_fades_as_it_costs_more(backend: Any, worse: float, share: f
             drawn.append(learner._exploration.arrays["exploring"][done].clone())
     assert learner._fading is not None
     torch.testing.assert_close(learner._fading.share.item(), share, rtol=1e-6, atol=0.0)
+    assert learner._fading.found.item() == pytest.approx(max(0.0, 1 - 1 / worse), rel=1e-6)
     found, count = torch.cat(drawn).mean().item(), sum(len(each) for each in drawn)
     assert abs(found - share) < 4.5 * (share * (1 - share) / count) ** 0.5
 
@@ -210,6 +217,30 @@ def test_losses_belong_to_the_sequence_they_are_of() -> None:
     others, exploring = 2.0**4 + 2.0**5, 2.0**3 + decay * (2.0**0 + 2.0**1 + 2.0**2)
     expected = torch.tensor([others, 2.0, exploring, 4.0 + decay * 6.0], dtype=torch.float64)
     torch.testing.assert_close(learner._fading.arrays["sums"], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("optimizer", [Adam(), SGD(lr=0.0)], ids=str)
+def test_an_update_counts_as_a_signal_by_what_recall_has_found(backend: Any, optimizer: Optimizer) -> None:
+    """While exploring costs nothing the schedule stands still; then it moves by the share found, after a restart too."""
+    learner = fading_learner(200, backend=backend, optimizer=optimizer)
+    for t in range(30):
+        if t == 20:  # within a block
+            state = learner.state_dict()
+            learner = fading_learner(200, backend=backend, optimizer=optimizer)
+            learner.load_state_dict(state)
+        worse, due = 1.0 if t < 12 else 4.0, t % 3 == 2
+        signals, mean_square = (float(learner._optim[name]) for name in ("signals", "mean_square_norm"))
+        learner.reset(torch.arange(200) % 7 == t % 7)
+        assert learner._exploration is not None
+        assert learner._fading is not None
+        exploring, found = learner._exploration.arrays["exploring"][:, 0], learner._fading.found.item()
+        dL_dy = learner.step(draw(t, 200, D_IN).float()) + 1
+        learner.learn(dL_dy, torch.where(exploring > 0, worse, 1.0))
+        norm = float(learner.gradient_norm)
+        loud = min(norm / mean_square**0.5, 1.0) if mean_square else 1.0
+        assert float(learner._optim["signals"]) - signals == pytest.approx(due * found * loud, rel=1e-4, abs=1e-12)
+        assert (found > 0) == (t >= 15)
 
 
 def test_half_of_them_go_on_exploring_where_it_does_not_fade() -> None:

@@ -93,8 +93,8 @@ def learning_steps(learner: StreamingLearner, seed: int) -> Call:
 def optimise(learner: StreamingLearner) -> Call:
     """One optimiser step, after some updates, with the gradient as it is."""
     play_blocks(learner, 2, seed=0)
-    update, state, decaying = learner._step_of_optimizer, learner._optim, learner._decaying
-    return _untracked(lambda: update(learner.flat, learner.grad, state, None, decaying))
+    update, state, decaying, counts = learner._step_of_optimizer, learner._optim, learner._decaying, learner._counts
+    return _untracked(lambda: update(learner.flat, learner.grad, state, None, decaying, counts))
 
 
 def _untracked(call: Call) -> Call:

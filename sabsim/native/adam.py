@@ -27,11 +27,19 @@ class NativeAdam:
         self._finite = (torch.tensor(False), torch.tensor(True))
 
     def update(
-        self, flat: Tensor, grad: Tensor, state: OptimState, proceed: Tensor | None, decaying: Tensor | None
+        self,
+        flat: Tensor,
+        grad: Tensor,
+        state: OptimState,
+        proceed: Tensor | None,
+        decaying: Tensor | None,
+        counts: Tensor | None,
     ) -> Tensor:
         """See ``Optimizer.update``; binds the tensors it is given first."""
         if not self._struct.tensors:
             self._struct.bind(flat=flat, grad=grad, **state)
+            if counts is not None:
+                self._struct.bind(counts=counts)
             if decaying is not None:
                 first = int(decaying.storage_offset())
                 self._struct.set(decay_first=first, decay_last=first + decaying.numel())

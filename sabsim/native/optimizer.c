@@ -33,7 +33,7 @@ static real shorten(const Adam *a, real norm, int due)
     if (a->spike && a->spike * usual < limit) limit = a->spike * usual;
     if (due) {
         const double loud = norm / (usual > 1e-30 ? usual : 1e-30), size = norm < a->outlier * usual ? norm : a->outlier * usual;
-        a->signals[0] += loud < 1 ? loud : 1;
+        a->signals[0] += (loud < 1 ? loud : 1) * (a->counts ? a->counts[0] : 1);
         a->mean_square_norm[0] =
             (real)(mean_square > 0 ? mean_square + (1 - a->usual_decay) * (size * size - mean_square) : size * size);
     }

@@ -92,11 +92,13 @@ class OptimizerOptions:
     """Decay of the salience's parameters, per unit of learning rate and update."""
     lr_schedule: _Text = "inverse"
     """How the learning rate falls: inverse (as 1/(1 + z)) or rsqrt (1/sqrt(1 + z)) in the learning signals met, z = those
-    over D; linear or cosine (to 0) in updates; constant (not at all)."""
+    over D (with explore_fades a signal counts by what recall has found); linear or cosine (to 0) in updates; constant
+    (not at all)."""
     decay_updates: Annotated[
-        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: inverse, rsqrt 3000, else those of the budget)")
+        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: 3000 or 1500, else those of the budget)")
     ] = None
-    """D of inverse and rsqrt, in updates as strong as usual; updates until linear or cosine reaches 0."""
+    """D of inverse and rsqrt, in updates as strong as usual (3000; 1500 where explore_fades decides what counts);
+    updates until linear or cosine reaches 0."""
     lr_floor: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Share of the learning rate below which inverse and rsqrt do not fall."""
     warmup_updates: Annotated[int, arg(metavar="UPDATES")] = 0
