@@ -4,8 +4,9 @@ As long as recall is of no use, those who draw what they recall by chance lose n
 sequences may explore. When recall has learned to find what is needed they lose much more, and were it still half of them,
 nearly all of the gradient would come from recalls that an evaluation never makes: what was learned is unlearned slowly.
 
-The same comparison tells the optimiser by how much an update is a learning signal: as long as attention has found nothing
-the step size must not fall, or what is found late is learned too slowly.
+The same comparison tells the optimiser by how much an update is a learning signal: as long as recall has found nothing the
+step size must fall slowly, or what is found late is learned too slowly. It must fall all the same, since too large a
+step may be what keeps recall from finding anything.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ HALF = 0.5
 """Share of the sequences that explore at most."""
 LEAST = 0.02
 """Of that share this part always explores, so that the comparison goes on."""
+LEAST_COUNT = 0.1
+"""By so much of itself an update counts as a signal even where nothing was found."""
 DECAY = 0.9995
 """Decay per block of the sums that are compared: they are those of the last 2,000 blocks or so."""
 
@@ -27,7 +30,8 @@ class Fading:
     """The share of the sequences that begin now which explore: 1/2 max(0.02, 1 - found).
 
     ``found``: 0-d float64, what recall has found, 1 - loss of those who do not explore / loss of those who do, at least 0;
-    0 as long as either kind has not been met. It changes with each finished block. Losses are running means over steps, of
+    0 as long as either kind has not been met. ``counts``: 0-d float64, by how much an update counts as a signal, found or a
+    tenth, whatever is more. Both change with each finished block. Losses are running means over steps, of
     their absolute values. ``arrays``: ``sums`` (4,) float64, the losses and steps of those who do not explore, then of
     those who do; ``before`` (B, 1), above 0 for streams that explored when the block began.
     """
@@ -38,6 +42,7 @@ class Fading:
             "before": like.new_ones(streams, 1),
         }
         self.found = torch.zeros((), dtype=torch.float64, device=like.device)
+        self.counts = torch.full_like(self.found, LEAST_COUNT)
         self._to_end = torch.arange(block - 1, -1, -1, device=like.device).unsqueeze(1)
 
     def follow(self, window: Window, exploring: Tensor) -> None:
@@ -53,10 +58,11 @@ class Fading:
         self.refresh()
 
     def refresh(self) -> None:
-        """Makes ``found`` that of the sums, after another hand has changed these."""
+        """Makes ``found`` and ``counts`` those of the sums, after another hand has changed these."""
         lost, steps, exploring_lost, exploring_steps = self.arrays["sums"].unbind()
         ratio = (lost * exploring_steps) / (exploring_lost * steps)
         self.found.copy_(1 - torch.nan_to_num(ratio, nan=1.0, posinf=1.0).clamp(max=1.0))
+        torch.clamp(self.found, min=LEAST_COUNT, out=self.counts)
 
     @property
     def share(self) -> Tensor:

@@ -174,7 +174,7 @@ class StreamingLearner:
         self._fading: Fading | None = None
         if self._exploration is not None and credit.explore_fades:
             self._fading = Fading(block=credit.block, streams=streams, like=self.flat)
-        self._counts = None if self._fading is None else self._fading.found
+        self._counts = None if self._fading is None else self._fading.counts
         self._draw_noise()
         self.window.refresh(self._memory)
 

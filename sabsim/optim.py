@@ -176,7 +176,7 @@ class Adam(Optimizer):
     moments: ClassVar[tuple[str, ...]] = ("mean", "square", "ceiling")
     lr: float = 1.6e-2
     schedule: Schedule = "inverse"
-    decay_updates: int = 1500
+    decay_updates: int = 750
     spike: float = 1.0
     average: float = 0.995
     beta_1: float = 0.9

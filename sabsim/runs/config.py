@@ -36,8 +36,8 @@ _LATER = {
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
 """D of the schedules that need no end, where every learning signal counts."""
-_FOUND_UPDATES = 1_500
-"""The same where a signal counts by what recall has found: most of the plateau does not."""
+_FOUND_UPDATES = 750
+"""The same where a signal counts by what recall has found: on the plateau they count little."""
 _GroupT = TypeVar("_GroupT")
 
 
