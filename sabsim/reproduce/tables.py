@@ -155,6 +155,7 @@ def _pixels(permuted: bool) -> Table:
             *(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in (14, 28)),
             Row(name="no replay", learner={**_EVERY_14, "replays": 0}),
             Row(name="SAB (14, 5, 14)", learner=_EVERY_14),
+            Row(name="SAB (14, 10, 14)", learner={**_EVERY_14, "k_top": 10, "replays": 10}),
             *_attentive(10, 10, leads=False),
         ),
         stop_at=None,
