@@ -161,7 +161,7 @@ def _pixels(permuted: bool) -> Table:
         stop_at=None,
         budget=24_000,
         quick={"images": "digits"},
-        note="24,000 training images, by a step size that falls to 0 meanwhile; the paper trained for many passes.",
+        note="Less than half a pass of the training images; the paper trained for many passes.",
         # All states that are offered in 784 steps are kept. With streams in phase 55 of 56 blocks have no signal, and cost
         # little.
         learner={"retention": "recent", "slots": 56, "replays": 5, "update_every": None},
