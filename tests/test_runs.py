@@ -28,6 +28,7 @@ from sabsim.runs import (
     read_rows,
     train,
 )
+from sabsim.runs.playing import play
 from sabsim.runs.recorder import REMINDING_THRESHOLD
 from sabsim.tasks import TASKS, CharLM, Copying
 
@@ -214,6 +215,25 @@ def test_bptt_keeps_its_streams_in_phase() -> None:
     config = replace(SMALL, learner=replace(SMALL.learner, credit="bptt"))
     assert SMALL.resolved().run.stagger
     assert not config.resolved().run.stagger
+
+
+@pytest.mark.parametrize("stagger", [True, False])
+def test_a_run_is_evaluated_in_the_phases_it_learned_in(
+    stagger: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was learned with all sequences at the beginning of a block need not hold at its other places."""
+    phases, stream_of = [], Copying.stream
+
+    def spied(task: Copying, *, part: Any = "train", stagger: bool = False, **options: Any) -> Any:
+        phases.append((part, stagger))
+        return stream_of(task, part=part, stagger=stagger, **options)
+
+    monkeypatch.setattr(Copying, "stream", spied)
+    config = variant({}, run={"stagger": stagger, "budget": 8})
+    train(config, out=tmp_path / "run")
+    play(config, load_checkpoint(RunFolder(tmp_path / "run")), part="validation", sequences=4)
+    assert {part for part, _ in phases} == {"train", "validation", "test"}
+    assert {phase for _, phase in phases} == {stagger}
 
 
 def test_metrics_and_summary(tmp_path: Path) -> None:

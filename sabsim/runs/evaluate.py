@@ -46,6 +46,7 @@ def held_out(
     sequences: int | None,
     seed: int,
     part: Part = "validation",
+    stagger: bool = True,
     learned: Mapping[str, Tensor] | None = None,
     after_sequence: Callable[[int], None] | None = None,
 ) -> HeldOut:
@@ -57,6 +58,8 @@ def held_out(
     Arguments:
         sequences: how many; at most, and with None exactly, as many as there are
         part: of which part of the data
+        stagger: begin sequences at every place of the learner's block, since memory is offered at its end; else all at its
+            beginning, for what was learned in phase (`RunOptions.stagger`) knows no other place
         learned: parameters to play instead of those the learner has now, by the names of `StreamingLearner.learned`
         after_sequence: hears of those done
 
@@ -69,8 +72,7 @@ def held_out(
     rounds = ceil(sequences / (MOST_READERS if endless else MOST_STREAMS)[learner.device.type])
     streams = ceil(sequences / rounds)
     player = learner.evaluator(streams=streams, seed=seed, learned=learned)
-    # Out of phase, so that sequences begin at every place of the learner's block: memory is offered at its end.
-    stagger = not learner.credit.attends
+    stagger = stagger and not learner.credit.attends
     stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=stagger)
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)

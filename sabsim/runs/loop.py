@@ -273,8 +273,10 @@ class Loop:
     def _play(
         self, sequences: int | None, *, part: Part = "validation", learned: Mapping[str, Tensor] | None = None
     ) -> HeldOut:
-        task, seed = self._config.task, self._config.run.seed
-        self._held_out = held_out(self._learner, task, sequences=sequences, seed=seed, part=part, learned=learned)
+        task, seed, stagger = self._config.task, self._config.run.seed, self._config.run.stagger
+        self._held_out = held_out(
+            self._learner, task, sequences=sequences, seed=seed, part=part, stagger=stagger, learned=learned
+        )
         return self._held_out
 
     def _good(self, result: HeldOut) -> bool:

@@ -67,8 +67,10 @@ def play(
     available = config.task.available(part)
     if sequences is None:
         sequences = SEQUENCES if available is None else available
-    seed, task = config.run.seed, config.task
-    result = held_out(learner, task, sequences=sequences, seed=seed, part=part, after_sequence=after_sequence)
+    seed, task, stagger = config.run.seed, config.task, config.run.stagger
+    result = held_out(
+        learner, task, sequences=sequences, seed=seed, part=part, stagger=stagger, after_sequence=after_sequence
+    )
     return {
         "task": task.name,
         **task.facts(),
