@@ -126,7 +126,7 @@ class RunOptions:
     streams: Annotated[int, arg(metavar="B")] = 8
     """Sequences met side by side (B)."""
     stagger: bool = True
-    """Put the streams out of phase, each by its own number of steps (never for credit bptt)."""
+    """Put the streams out of phase, each by its own number of steps, evaluations as well (never for credit bptt)."""
     gap: Annotated[
         int | None, arg(metavar="STEPS", help_behavior_hint="(default: out of phase 1, or as needed; else 0)")
     ] = None
