@@ -52,7 +52,7 @@ def caption(phases: Sequence[Mapping[str, Any]], about: Mapping[str, Any], *, qu
     """
     size = " - quick: scaled down, says nothing about the paper" if quick else ""
     task, learner = about["config"]["task_options"], about["config"]["learner"]
-    lines = [f"## {NAME}: {WHAT}{size}", "", f"![{WHAT}]({NAME}.png)", ""]
+    lines = [f"## {NAME}: {WHAT}{size}", "", f"![{WHAT}]({NAME}.svg)", ""]
     lines += [
         f"Copying, T = {task['T']}, SAB (k_trunc = {learner['k_trunc']}, k_top = {learner['k_top']}), {learner['slots']} "
         f"slots, one seed, {about['sequences']:,} sequences; accuracy at the end {100 * about['accuracy']:.1f} %. The "
