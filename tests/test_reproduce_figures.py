@@ -146,6 +146,9 @@ def test_seeds_made_alike_are_told_together() -> None:
         ("table4", 0.0002, 0.0003, 0.0004, 0.0001, 4, "worse"),  # the smaller, the better
         ("table4", 0.00001, 0.00002, 0.00003, 0.0001, 4, "better"),
         ("table4", 0.00006, 0.00008, 0.0001, 0.0001, 4, "equal"),
+        ("table4", -0.0001, 0.00007, 0.0002, 0.0001, 4, "seeds differ too much"),
+        ("table8", 0.39, 0.68, 0.96, 0.911, 3, "seeds differ too much"),
+        ("table8", 0.83, 0.88, 0.93, 0.911, 3, "equal"),
         ("table6", 1.5, 1.6, 1.7, 1.4, 2, "worse"),
         ("table6", 1.2, 1.3, 1.35, 1.4, 2, "better"),
     ],
