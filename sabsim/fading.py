@@ -20,8 +20,10 @@ HALF = 0.5
 """Share of the sequences that explore at most."""
 LEAST = 0.02
 """Of that share this part always explores, so that the comparison goes on."""
-LEAST_COUNT = 0.1
-"""By so much of itself an update counts as a signal even where nothing was found."""
+COUNT = 4.0
+"""An update counts as so many signals times what was found: once recall has found something, the step size soon falls."""
+LEAST_FOUND = 0.1
+"""As so much it counts even where nothing was found."""
 DECAY = 0.9995
 """Decay per block of the sums that are compared: they are those of the last 2,000 blocks or so."""
 
@@ -30,10 +32,10 @@ class Fading:
     """The share of the sequences that begin now which explore: 1/2 max(0.02, 1 - found).
 
     ``found``: 0-d float64, what recall has found, 1 - loss of those who do not explore / loss of those who do, at least 0;
-    0 as long as either kind has not been met. ``counts``: 0-d float64, by how much an update counts as a signal, found or a
-    tenth, whatever is more. Both change with each finished block. Losses are running means over steps, of
-    their absolute values. ``arrays``: ``sums`` (4,) float64, the losses and steps of those who do not explore, then of
-    those who do; ``before`` (B, 1), above 0 for streams that explored when the block began.
+    0 as long as either kind has not been met. ``counts``: 0-d float64, 4 max(0.1, found), as how many signals an update
+    counts for the optimiser's schedule. Both change with each finished block. Losses are running means over steps, of their
+    absolute values (an agent's are TD errors). ``arrays``: ``sums`` (4,) float64, the losses and steps of those who do not
+    explore, then of those who do; ``before`` (B, 1), above 0 for streams that explored when the block began.
     """
 
     def __init__(self, *, block: int, streams: int, like: Tensor) -> None:
@@ -42,7 +44,7 @@ class Fading:
             "before": like.new_ones(streams, 1),
         }
         self.found = torch.zeros((), dtype=torch.float64, device=like.device)
-        self.counts = torch.full_like(self.found, LEAST_COUNT)
+        self.counts = torch.full_like(self.found, COUNT * LEAST_FOUND)
         self._to_end = torch.arange(block - 1, -1, -1, device=like.device).unsqueeze(1)
 
     def follow(self, window: Window, exploring: Tensor) -> None:
@@ -62,7 +64,7 @@ class Fading:
         lost, steps, exploring_lost, exploring_steps = self.arrays["sums"].unbind()
         ratio = (lost * exploring_steps) / (exploring_lost * steps)
         self.found.copy_(1 - torch.nan_to_num(ratio, nan=1.0, posinf=1.0).clamp(max=1.0))
-        torch.clamp(self.found, min=LEAST_COUNT, out=self.counts)
+        torch.clamp(self.found, min=LEAST_FOUND, out=self.counts).mul_(COUNT)
 
     @property
     def share(self) -> Tensor:

@@ -42,7 +42,7 @@ class Optimizer(ABC):
     ``schedule``: ``inverse`` and ``rsqrt`` let the step size fall as lr / (1 + z) and lr / sqrt(1 + z), not below
     ``lr_floor`` times lr, with z = signals / ``decay_updates``. They need no end and suit an endless stream. An update
     counts as a signal by the share of its gradient norm in the usual one, at most 1: quiet stretches, long in one task and
-    short in another, use up nothing; and by the share that ``update`` is told, where it is told one. With ``linear`` and
+    short in another, use up nothing; times the ``counts`` that ``update`` is told, if any. With ``linear`` and
     ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it. Over the first ``warmup_updates``
     updates it rises in proportion to their number, whatever the schedule makes of it.
 
@@ -104,8 +104,8 @@ class Optimizer(ABC):
     ) -> Tensor:
         """One step on ``flat`` in place where ``proceed`` (None: always); returns whether the gradient was finite.
 
-        ``decaying``: the part of ``flat``, a view, that weight decay shrinks. ``counts``: 0-d float64, in [0, 1], the share
-        of itself by which this update counts as a signal (None: all). A gradient whose norm is NaN or infinite changes no
+        ``decaying``: the part of ``flat``, a view, that weight decay shrinks. ``counts``: 0-d float64, as how many
+        signals this update counts (None: one). A gradient whose norm is NaN or infinite changes no
         parameter.
         """
         norm = torch.linalg.vector_norm(grad)
@@ -176,7 +176,7 @@ class Adam(Optimizer):
     moments: ClassVar[tuple[str, ...]] = ("mean", "square", "ceiling")
     lr: float = 1.6e-2
     schedule: Schedule = "inverse"
-    decay_updates: int = 750
+    decay_updates: int = 3000
     spike: float = 1.0
     average: float = 0.995
     beta_1: float = 0.9

@@ -222,7 +222,7 @@ def test_losses_belong_to_the_sequence_they_are_of() -> None:
 @pytest.mark.parametrize("backend", ["torch", "auto"])
 @pytest.mark.parametrize("optimizer", [Adam(), SGD(lr=0.0)], ids=str)
 def test_an_update_counts_as_a_signal_by_what_recall_has_found(backend: Any, optimizer: Optimizer) -> None:
-    """By a tenth while exploring costs nothing, then by the share found, after a restart too."""
+    """As 4 times a tenth while exploring costs nothing, then 4 times what was found, after a restart too."""
     learner = fading_learner(200, backend=backend, optimizer=optimizer)
     for t in range(30):
         if t == 20:  # within a block
@@ -240,7 +240,7 @@ def test_an_update_counts_as_a_signal_by_what_recall_has_found(backend: Any, opt
         norm = float(learner.gradient_norm)
         loud = min(norm / mean_square**0.5, 1.0) if mean_square else 1.0
         assert float(learner._optim["signals"]) - signals == pytest.approx(
-            due * max(found, 0.1) * loud, rel=1e-4, abs=1e-12
+            due * 4 * max(found, 0.1) * loud, rel=1e-4, abs=1e-12
         )
         assert (found > 0) == (t >= 15)
 

@@ -148,12 +148,12 @@ def test_an_endless_schedule_counts_signals(schedule: str, power: float) -> None
     assert rates[-1] == pytest.approx(0.5 * 0.2, rel=1e-6)
 
 
-def test_an_update_counts_as_a_signal_by_the_share_told() -> None:
+def test_an_update_counts_as_the_signals_told() -> None:
     rule = SGD(lr=0.5, clip=0.0, schedule="inverse", decay_updates=10)
     state, flat = rule.state(start()), start()
-    for share in [0.0] * 50 + [0.25] * 8:
-        rule.update(flat, torch.ones_like(flat), state, counts=torch.tensor(share, dtype=torch.float64))
-    assert float(state["signals"]) == pytest.approx(2.0, rel=1e-12)
+    for counts in [0.0] * 50 + [0.25] * 8 + [4.0]:
+        rule.update(flat, torch.ones_like(flat), state, counts=torch.tensor(counts, dtype=torch.float64))
+    assert float(state["signals"]) == pytest.approx(6.0, rel=1e-12)
 
 
 def test_a_spike_is_shortened_to_the_usual_norm() -> None:

@@ -189,7 +189,7 @@ typedef struct {
     real *norm;
     real *mean_square_norm;
     double *signals;
-    const double *counts; /* (1) by how much of itself an update is a signal; NULL: all */
+    const double *counts; /* (1) as how many signals an update counts; NULL: one */
     real *average; /* NULL: not kept */
     int64_t *updates;
 } Adam;

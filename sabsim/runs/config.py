@@ -35,9 +35,7 @@ _LATER = {
 """Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
-"""D of the schedules that need no end, where every learning signal counts."""
-_FOUND_UPDATES = 750
-"""The same where a signal counts by what recall has found: on the plateau they count little."""
+"""D of the schedules that need no end: copying finds what to attend to in about as many learning signals."""
 _GroupT = TypeVar("_GroupT")
 
 
@@ -89,7 +87,7 @@ class RunConfig:
         decay = self.optimizer.decay_updates
         if decay is None and self.optimizer.lr_schedule != "constant":
             endless = self.optimizer.lr_schedule in ("inverse", "rsqrt")
-            decay = self._endless_updates(rule) if endless else self._updates_of_budget()
+            decay = _ENDLESS_UPDATES if endless else self._updates_of_budget()
         lr = self.optimizer.lr
         if lr is None:
             lr = OPTIMIZERS[choose("optimizer", self.optimizer.optimizer, OPTIMIZERS)].lr
@@ -99,10 +97,6 @@ class RunConfig:
             optimizer=replace(self.optimizer, lr=lr, decay_updates=decay),
             run=replace(self.run, device=device, stagger=stagger, gap=gap),
         )
-
-    def _endless_updates(self, rule: type[CreditRule]) -> int:
-        waits = rule.recalls and self.learner.explore > 0 and self.learner.explore_fades
-        return _FOUND_UPDATES if waits else _ENDLESS_UPDATES
 
     def _gap(self, stagger: bool, *, whole: bool) -> int:
         """Idle steps after a sequence: as asked for, or the least with which the period and the block share no factor.

@@ -95,10 +95,9 @@ class OptimizerOptions:
     over D (with explore_fades a signal counts by what recall has found); linear or cosine (to 0) in updates; constant
     (not at all)."""
     decay_updates: Annotated[
-        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: 3000 or 750, else those of the budget)")
+        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: inverse, rsqrt 3000, else those of the budget)")
     ] = None
-    """D of inverse and rsqrt, in updates as strong as usual (3000; 750 where explore_fades decides what counts);
-    updates until linear or cosine reaches 0."""
+    """D of inverse and rsqrt, in updates as strong as usual; updates until linear or cosine reaches 0."""
     lr_floor: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Share of the learning rate below which inverse and rsqrt do not fall."""
     warmup_updates: Annotated[int, arg(metavar="UPDATES")] = 0
