@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sabsim.errors import ConfigError
-from sabsim.learner import ReadEvents
 from sabsim.replay import ReplayEvents
+from sabsim.views import ReadEvents
 
 from .action_credit import ActionCredit
 from .actor_critic import Array, Returns, returns, signals

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from sabsim.devices import choose_device
 from sabsim.errors import ConfigError, NonFiniteError
-from sabsim.learner import ReadEvents
 from sabsim.optim import Optimizer
 from sabsim.replay import ReplayEvents
+from sabsim.views import ReadEvents
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     from .encoder import Encoder
     from .errors import ConfigError, NonFiniteError, RunFolderError, SabsimError, StorageError
     from .graph import Block, BlockGraph
-    from .learner import ReadEvents, StreamingLearner
+    from .learner import StreamingLearner
     from .network import Network
     from .optim import OPTIMIZERS, SGD, Adam, ObGD, Optimizer, RMSprop
     from .presets import PRESETS, Preset
     from .replay import ReplayEvents
     from .retention import RETENTIONS, All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
+    from .views import ReadEvents
 
 __version__ = "0.1.0"
 
@@ -62,12 +63,13 @@ _ROOMS = {
     "encoder": ("Encoder",),
     "errors": ("ConfigError", "NonFiniteError", "RunFolderError", "SabsimError", "StorageError"),
     "graph": ("Block", "BlockGraph"),
-    "learner": ("ReadEvents", "StreamingLearner"),
+    "learner": ("StreamingLearner",),
     "network": ("Network",),
     "optim": ("OPTIMIZERS", "SGD", "Adam", "ObGD", "Optimizer", "RMSprop"),
     "presets": ("PRESETS", "Preset"),
     "replay": ("ReplayEvents",),
     "retention": ("RETENTIONS", "All", "Novelty", "Recent", "Relevancy", "Reservoir", "Retention", "Surprise"),
+    "views": ("ReadEvents",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -20,16 +20,16 @@ from torch import Tensor
 from ..credit import FullAttention
 from ..devices import choose_device
 from ..errors import ConfigError, NonFiniteError
-from ..learner import ReadEvents
 from ..network import Network
 from ..optim import Optimizer
 from ..replay import ReplayEvents
 from ..retention import Relevancy, Retention
+from ..views import LearnerViews, ReadEvents
 from .memory import AllStates, ScreenedStates
 from .parameters import AttentiveParameters
 
 
-class AttentiveLearner:
+class AttentiveLearner(LearnerViews[AttentiveParameters]):
     """MemLSTM and MemRNN (credit ``FullAttention``), RelLSTM and RelRNN (``ScreenedAttention``), by the network's cell.
 
     Learning keeps the whole sequence, O(length (n + S)) for each stream, with S the slots. Playing (see ``evaluator``)
@@ -107,42 +107,6 @@ class AttentiveLearner:
         return AllStates(**size, like=self.flat)
 
     # What there is to see
-
-    @property
-    def flat(self) -> Tensor:
-        """All parameters, ``(size,)``."""
-        return self._parameters.flat
-
-    @property
-    def grad(self) -> Tensor:
-        """The gradient of the last sequence, ``(size,)``."""
-        return self._parameters.grad
-
-    @property
-    def parameters(self) -> dict[str, Tensor]:
-        """Views of the parameters by name: changing one changes the learner."""
-        return self._parameters.named(self.flat)
-
-    @property
-    def grads(self) -> dict[str, Tensor]:
-        """Views of the gradient by the same names."""
-        return self._parameters.named(self.grad)
-
-    @property
-    def learned(self) -> dict[str, Tensor]:
-        """Parameters by name as an evaluation needs them: averaged, if the optimiser does that and there were updates."""
-        averaged = "average" in self._optim and int(self.updates) > 0
-        return self._parameters.named(self._optim["average"]) if averaged else self.parameters
-
-    @property
-    def updates(self) -> Tensor:
-        """Optimiser steps taken, 0-d int64."""
-        return self._optim["updates"]
-
-    @property
-    def gradient_norm(self) -> Tensor:
-        """Norm, before the clip, of the gradient of the last optimiser step, 0-d."""
-        return self._optim["norm"]
 
     @property
     def macrostate_bytes(self) -> int:

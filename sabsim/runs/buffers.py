@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sabsim.learner import ReadEvents
 from sabsim.replay import ReplayEvents
 from sabsim.tasks import Score, TaskStep
+from sabsim.views import ReadEvents
 
 Array = NDArray[Any]
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from sabsim.errors import NonFiniteError
-from sabsim.learner import ReadEvents
 from sabsim.replay import ReplayEvents
 from sabsim.runs.buffers import Array, Block, Buffers
 from sabsim.runs.database import Row, RunDatabase, hidden_blob
 from sabsim.tasks import Score, TaskStep
+from sabsim.views import ReadEvents
 
 REMINDING_THRESHOLD = 0.05
 """Remindings of a smaller recall weight are not written."""
