@@ -55,6 +55,6 @@ FULL: dict[str, Full] = {
     "table6": _text(500_000, 10),
     "table7": _text(450_000, 4),
     "table8": _images(275_000, 5),
-    "table8-permuted": _images(275_000, 5),
+    "table8-permuted": _images(440_000, 8),
 }
 """By the table's name."""
