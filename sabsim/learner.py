@@ -211,6 +211,31 @@ class StreamingLearner(StreamingViews):
         return y
 
     @torch.no_grad()
+    def step_block(self, x: Tensor) -> Tensor:
+        """The steps of a whole block, one after the other: x ``(block, streams, d_in)`` -> y ``(block, streams, d_out)``.
+
+        For blocks within which no stream begins a sequence and signals are known only at the end (see ``learn_block``):
+        what ``step`` would do, with less to do between steps. y is valid until the next call.
+        Raises ConfigError: for an input of another shape, or within a block.
+        """
+        self._advance_if_full()
+        if not self.block_is_empty:
+            done = self._position - self.window.history
+            raise ConfigError(f"step_block came after {done} of a block's {self.window.block} steps")
+        if len(x) != self.window.block:
+            raise ConfigError(f"x has {len(x)} steps: must be a block's {self.window.block}")
+        held = self._familiar is not None and not self.learning
+        if self._encoding is not None or held or self.credit.forgets:
+            for t, x_t in enumerate(x):
+                self.window.y_block[t].copy_(self.step(x_t))
+            return self.window.y_block
+        self._require_input(x[0])
+        y = self.window.steps(x, self._memory, self._exploration if self.learning else None)
+        self._position = self.window.end
+        self.clock += self.window.block
+        return y
+
+    @torch.no_grad()
     def peek(self, x: Tensor) -> Tensor:
         """What ``step(x)`` would return now, without exploration, ``(streams, d_out)``; nothing is changed by it.
 
@@ -223,9 +248,12 @@ class StreamingLearner(StreamingViews):
         """x as the cell takes it, ``(streams, d_in)``. Raises ConfigError: for another shape."""
         if self._encoding is not None:
             return self._encoding.encode(x)
+        self._require_input(x)
+        return x
+
+    def _require_input(self, x: Tensor) -> None:
         if x.shape != (self.streams, self.network.d_in):
             raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {self.streams, self.network.d_in}")
-        return x
 
     @torch.no_grad()
     def learn(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:

@@ -99,6 +99,7 @@ class Window:
         # Steps before the first one never happened: no credit may reach them, and the first state is zero.
         self.rings["keep"][: history + 1] = 0
         self.y = zeros(streams, network.d_out)
+        self.y_block = zeros(block, streams, network.d_out)
         # Steps each stream has taken in its sequence; and of recall, what is constant within a block: see refresh.
         self.age = torch.zeros(streams, dtype=torch.int64, device=like.device)
         self.keys = self.gap = zeros(())
@@ -150,6 +151,12 @@ class Window:
         here["local"].copy_(self.age)
         self.age.add_(1)
         return self.y
+
+    def steps(self, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
+        """The forward steps of a whole block, as ``step``: x (block, B, d_in) -> y (block, B, d_out)."""
+        for t in range(self.block):
+            self.y_block[t].copy_(self.step(self.history + t, x[t], memory, exploration))
+        return self.y_block
 
     def peek(self, position: int, x: Tensor, memory: Macrostate | None) -> Tensor:
         """y (B, d_out) that a step at ``position`` would give, without exploration; the step itself is still to come."""

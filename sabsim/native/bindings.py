@@ -17,6 +17,7 @@ _WORD, _PLACE = ctypes.c_int64, ctypes.c_void_p
 _SIGNATURES: dict[str, list[Any]] = {
     "pack_weights": [_PLACE],
     "step": [_PLACE, _WORD, _PLACE, _WORD],
+    "steps": [_PLACE, _PLACE, _WORD, _PLACE],
     "take": [_PLACE, _WORD, _PLACE, _PLACE],
     "cut": [_PLACE, _WORD, _PLACE],
     "backward": [_PLACE, _PLACE, _WORD],

@@ -41,6 +41,16 @@ void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy)
     times_packed(streams, l->d_out, width, l->readout + row * width, width, l->packed_W_out, l->y, l->d_out);
 }
 
+/* The steps of a whole block, in which no stream begins a sequence: x (block, B, d) -> y (block, B, d_out). */
+void sab_steps(const Learner *l, const real *x, int64_t noisy, real *y)
+{
+    const int64_t in = l->streams * l->d_in, out = l->streams * l->d_out;
+    for (int64_t t = 0; t < l->block; t++) {
+        sab_step(l, l->history + t, x + t * in, noisy);
+        memcpy(y + t * out, l->y, sizeof(real) * out);
+    }
+}
+
 /* The learning signal of the step at ring position t; `loss` (B) NULL: the signal's norm. */
 void sab_take(const Learner *l, int64_t t, const real *signal, const real *loss)
 {

@@ -112,6 +112,7 @@ class NativeWindow(Window):
             calls.scratch(**{f"held_{name}": (held, n) for name in ("m", "k", "dk", "dm")})
         self._packings = self._writes = -1  # of what parameters and what memory the keys were made
         self._x, self._signal, self._row = (streams, d), (streams, o), (streams,)
+        self._x_block = (self.block, streams, d)
 
     def refresh(self, memory: Macrostate | None) -> None:
         if memory is not None:
@@ -125,6 +126,12 @@ class NativeWindow(Window):
         x = ready(x, self._x, self.y.dtype)
         self._calls.step(self._calls.at, position, x.data_ptr(), exploration is not None)
         return self.y
+
+    def steps(self, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
+        self._calls.pack()
+        x = ready(x, self._x_block, self.y.dtype)
+        self._calls.steps(self._calls.at, x.data_ptr(), exploration is not None, self.y_block.data_ptr())
+        return self.y_block
 
     def take(self, position: int, signal: Tensor, loss: Tensor | None) -> None:
         signal = ready(signal, self._signal, self.y.dtype)

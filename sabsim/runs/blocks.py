@@ -40,7 +40,7 @@ class Blocks:
         self.size = learner.credit.block
         self._learner, self._stream = learner, stream
         like = learner.flat
-        self._y = like.new_zeros(self.size, learner.streams, learner.network.d_out)
+        self._y = like.new_zeros(self.size, learner.streams, learner.network.d_out)  # of blocks in which sequences begin
         self._given: TaskStep | None = None
         self._graphs: dict[bool, tuple[Callable[[], None], Played]] = {}
         self.reason = None if learner.device.type == "cuda" else f"the device is {learner.device.type}"
@@ -70,12 +70,15 @@ class Blocks:
     @torch.no_grad()
     def _call(self, given: TaskStep, begins: bool) -> Played:
         learner = self._learner
-        for t in range(self.size):
-            if begins:
-                learner.reset(given.first[t])
-            self._y[t].copy_(learner.step(given.x[t]))
-        score = self._stream.score_all(self._y, given)
+        y = self._steps(given) if begins else learner.step_block(given.x)
+        score = self._stream.score_all(y, given)
         return score, learner.learn_block(score.dL_dy, score.loss)
+
+    def _steps(self, given: TaskStep) -> Tensor:
+        for t in range(self.size):
+            self._learner.reset(given.first[t])
+            self._y[t].copy_(self._learner.step(given.x[t]))
+        return self._y
 
     def _capture(self, given: TaskStep, begins: bool) -> None:
         """Captures a block that follows another, and leaves the learner as it was, whatever happens."""
