@@ -390,7 +390,7 @@ def test_held_out_is_what_each_sequence_gives_alone(config: RunConfig) -> None:
 @pytest.mark.parametrize(
     ("learner", "run", "words"),
     [
-        ({"retention": "recent"}, {}, "retention = 'recent': credit screened-attention keeps 'relevancy'; leave it out"),
+        ({"retention": "recent"}, {}, "retention = 'recent': credit screened-attention keeps 'relevancy'; ask for that"),
         ({"buffer": 8}, {}, "slots = 8: relevancy protects the newest 8, so at least 9"),
         ({}, {"backend": "native"}, "backend = 'native': cannot compute credit screened-attention"),
     ],

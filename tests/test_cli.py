@@ -150,7 +150,7 @@ def test_a_truncated_checkpoint_is_one_line(finished: Path, mistake: Callable[..
         "denoise --T 12 --credit sab --replays 0 --retention reservoir",
         "copying --T 6 --preset released --salience mlp --sparsify dense --cell gru --dtype float64",
         "copying --T 6 --retention all --slots 40 --optimizer sgd --momentum 0.9 --clip 0",
-        "copying --T 6 --stagger --trigger replay --update-every 2 --optimizer rmsprop --lr-schedule cosine",
+        "copying --T 6 --trigger replay --update-every 2 --optimizer rmsprop --lr-schedule cosine --decay-updates 9",
     ],
 )
 def test_documented_options_run(arguments: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

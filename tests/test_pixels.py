@@ -299,6 +299,21 @@ def test_the_command_runs_and_evaluates(tmp_path: Path, capsys: pytest.CaptureFi
     assert (found["sequences"], found["part"], found["images"]) == (40, "test", "digits-8x8")
 
 
+def test_mnist_begins_with_recipes_of_its_own(mnist: Mnist, tmp_path: Path) -> None:
+    options = f"--images mnist --data {mnist[0]} --hidden 4 --streams 4 --budget 8 --eval-every 8 --eval-sequences 4"
+    for more, out in (("", "plain"), ("--permuted", "permuted"), ("--permuted --resume --budget 12", "permuted")):
+        command = ["run", "pixels", *options.split(), *more.split(), "--k-top", "3", "--device", "cpu", "--quiet"]
+        assert main([*command, "--out", str(tmp_path / out)]) == 0
+    plain, permuted = (RunFolder(tmp_path / out).read_config() for out in ("plain", "permuted"))
+    for config in (plain, permuted):
+        assert (config.learner.k_trunc, config.learner.k_att, config.learner.slots) == (14, 14, 56)
+        assert config.run.stagger is False
+        assert (config.learner.k_top, config.learner.hidden, config.optimizer.lr_schedule) == (3, 4, "cosine")
+    assert (plain.learner.forget_bias, plain.optimizer.lr, plain.optimizer.weight_decay) == (5.0, 1e-3, 0.0)
+    assert (permuted.learner.forget_bias, permuted.optimizer.lr, permuted.optimizer.weight_decay) == (7.0, 3e-3, 0.01)
+    assert permuted.run.budget == 12
+
+
 def test_mistakes(tmp_path: Path, mistake: Callable[..., str]) -> None:
     out = ("--out", str(tmp_path / "run"))
     assert "images = 'cifar': must be one of digits, mnist" in mistake("run", "pixels", "--images", "cifar", *out)

@@ -83,6 +83,8 @@ def test_what_depends_on_machine_task_and_budget_is_filled_in() -> None:
     config = replace(SMALL, optimizer=OptimizerOptions(lr_schedule="linear")).resolved()
     assert config.run.device == "cpu"
     assert config.optimizer.decay_updates == 15 * 25 // 5
+    for credit in ("bptt", "full-attention"):  # one update a sequence
+        assert variant({"credit": credit}, optimizer={"lr_schedule": "cosine"}).resolved().optimizer.decay_updates == 15
     assert variant({"slots": None}).resolved().learner.slots == 32
     assert variant({"slots": None, "retention": "all", "k_att": 2}).resolved().learner.slots == 12
 
@@ -126,6 +128,7 @@ def test_a_damaged_or_foreign_description_is_refused(change: dict[str, Any], mes
         ({}, {"dtype": "float16"}, {}, "dtype = 'float16'"),
         ({}, {}, {"optimizer": "adan"}, r"optimizer = 'adan'.*did you mean adam"),
         ({}, {}, {"lr": float("nan")}, "lr = nan: must be finite"),
+        ({"trigger": "replay"}, {}, {"lr_schedule": "linear"}, "lr_schedule = 'linear': .*give decay_updates"),
         ({}, {}, {"momentum": 0.9}, "momentum = 0.9: optimizer adam has no such setting"),
     ],
 )

@@ -24,7 +24,7 @@ from sabsim.runs import (
     train,
 )
 from sabsim.runs.progress import duration, number
-from sabsim.runs.recipes import RECIPES, Recipe
+from sabsim.runs.recipes import Recipe, recipe_of
 from sabsim.tasks import TASKS, Task
 
 _EXAMPLES = """examples:
@@ -80,11 +80,11 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{arguments[0]}: the task comes first, as in 'sabsim run copying {arguments[0]} ...'")
     task = TASKS[choose("task", arguments[0], TASKS)]
     options = _options({"task": task} | _GROUPS)
-    recipe = RECIPES.get(task.name, Recipe())
-    default = options(
-        task=task(), run=recipe.run, folder=FolderOptions(), learner=recipe.learner, optimizer=recipe.optimizer
-    )
-    chosen = _parse(options, arguments[1:], task, default)
+    recipe = recipe_of(task())
+    chosen = _parse(options, arguments[1:], task, _defaults(options, task(), recipe))
+    if recipe_of(chosen.task) is not recipe:
+        # The task's own options, now known, ask for other defaults of the rest.
+        chosen = _parse(options, arguments[1:], task, _defaults(options, task(), recipe_of(chosen.task)))
     folder = _folder(chosen)
     if chosen.folder.resume and folder.begun:
         stored = folder.read_config()
@@ -110,6 +110,10 @@ def _options(groups: dict[str, type]) -> Any:
     """One dataclass of several, each a group of the help text."""
     items = [(name, kind, field(default_factory=kind)) for name, kind in groups.items()]
     return dataclasses.make_dataclass("Options", items, frozen=True, kw_only=True)
+
+
+def _defaults(options: Any, task: Task, recipe: Recipe) -> Any:
+    return options(task=task, run=recipe.run, folder=FolderOptions(), learner=recipe.learner, optimizer=recipe.optimizer)
 
 
 def _parse(options: Any, arguments: Sequence[str], task: type[Task], default: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
-from sabsim.runs.recipes import RECIPES, Recipe
+from sabsim.runs.recipes import recipe_of
 from sabsim.runs.sweep import Planned
 from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels, Task
 
@@ -144,11 +144,8 @@ _CHARACTERS = (
 _SAB_TEXT = Row(name="SAB (20, 5, 10)", learner={"k_trunc": 20, "k_top": 5, "k_att": 10, "explore": 0.0})
 
 
-_EVERY_14 = {"k_trunc": 14, "k_top": 5, "k_att": 14}
-# Permuted, what belongs together lies anywhere in the 784 steps: units remember for up to exp(7) of them, and the sharpness
-# of recall decays, without which a single early state comes to be all that is read (docs/decisions.md).
-_ANYWHERE = {"forget_bias": 7.0}
-_BROAD = {"lr": 3e-3, "average": 0.9998, "weight_decay": 0.01}
+def _sab_14(k_top: int) -> Row:
+    return Row(name=f"SAB (14, {k_top}, 14)", learner={"k_top": k_top, "replays": k_top})
 
 
 def _pixels(permuted: bool) -> Table:
@@ -157,20 +154,16 @@ def _pixels(permuted: bool) -> Table:
         task=Pixels(images="mnist", permuted=permuted),
         rows=(
             *(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in (14, 28)),
-            Row(name="no replay", learner={**_EVERY_14, "replays": 0}),
-            Row(name="SAB (14, 5, 14)", learner=_EVERY_14),
-            Row(name="SAB (14, 10, 14)", learner={**_EVERY_14, "k_top": 10, "replays": 10}),
+            Row(name="no replay", learner={"k_top": 5, "replays": 0}),
+            _sab_14(5),
+            _sab_14(10),
             *_attentive(10, 10, leads=False),
         ),
         stop_at=None,
         budget=24_000,
         quick={"images": "digits"},
         note="Less than half a pass of the training images; the paper trained for many passes.",
-        # All states that are offered in 784 steps are kept. With streams in phase 55 of 56 blocks have no signal, and cost
-        # little.
-        learner={"retention": "recent", "slots": 56, "replays": 5, "update_every": None, **(_ANYWHERE if permuted else {})},
-        optimizer={"lr_schedule": "cosine", **(_BROAD if permuted else {"lr": 1e-3, "average": 0.9995})},
-        run={"streams": 16, "stagger": False},
+        run={"eval_every": 4_000, "eval_sequences": 1_000},
     )
 
 
@@ -239,7 +232,7 @@ TABLES |= {f"{name}-full": _at_full_size(TABLES[name], full) for name, full in F
 
 def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None) -> RunConfig:
     """The run of one row and seed; ``budget``: sequences it gets, by default the table's."""
-    recipe = RECIPES.get(table.task.name, Recipe())
+    recipe = recipe_of(table.task)
     task = replace(table.task, **table.quick) if quick else table.task
     learner: LearnerOptions = replace(recipe.learner, **{**table.learner, **row.learner})
     optimizer: OptimizerOptions = replace(recipe.optimizer, **{**table.optimizer, **row.optimizer})

@@ -128,7 +128,7 @@ class RunConfig:
                 "ends; credit sab or tbptt can take it"
             )
         if asked not in (rule.keeps, LearnerOptions.retention):
-            raise ConfigError(f"retention = {asked!r}: credit {rule.name} keeps {rule.keeps!r}; leave it out")
+            raise ConfigError(f"retention = {asked!r}: credit {rule.name} keeps {rule.keeps!r}; ask for that")
         return rule.keeps
 
     def slots_for_all(self) -> int:
@@ -136,12 +136,21 @@ class RunConfig:
         return max(1, self.length // max(1, self.learner.k_att))
 
     def _updates_of_budget(self) -> int:
+        """Updates until the budget is met. Raises ConfigError: nobody knows how many those will be."""
+        if self.learner.trigger != "clock":
+            raise ConfigError(
+                f"lr_schedule = {self.optimizer.lr_schedule!r}: with trigger {self.learner.trigger!r} it is not known "
+                "how many updates there will be; give decay_updates"
+            )
         steps = ceil(self.run.budget / max(1, self.run.streams)) * self.task.period
         return max(1, steps // self._block)
 
     @property
     def _block(self) -> int:
         """Steps between updates; what is not allowed is refused by the credit rule."""
+        rule = CREDIT_RULES.get(self.learner.credit)
+        if rule is not None and rule.whole_sequences and self.task.length is not None:
+            return self.task.length
         return max(1, self.learner.update_every or self.learner.k_trunc)
 
     def options(self) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
+from sabsim.tasks import Pixels, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +41,27 @@ RECIPES: dict[str, Recipe] = {
     ),
 }
 """By the task's name; a task that is not here uses the general defaults."""
+
+# 784 steps with one label at the end, so all 56 states that are offered are kept. With streams in phase 55 of 56 blocks
+# have no signal, and cost little; a few streams make many updates of a pass (docs/decisions.md).
+_MNIST = Recipe(
+    learner=LearnerOptions(
+        input_scale=1.0, explore=0.0, retention="recent", slots=56, k_trunc=14, k_top=10, k_att=14, replays=10
+    ),
+    optimizer=OptimizerOptions(lr=1e-3, spike=0.0, lr_schedule="cosine", average=0.9995),
+    run=RunOptions(streams=16, stagger=False, budget=275_000, eval_every=10_000, eval_sequences=2_000),
+)
+# Permuted, what belongs together lies anywhere in the 784 steps: units remember for up to exp(7) of them, and the sharpness
+# of recall decays, without which a single early state comes to be all that is read.
+_MNIST_PERMUTED = Recipe(
+    learner=replace(_MNIST.learner, forget_bias=7.0),
+    optimizer=replace(_MNIST.optimizer, lr=3e-3, average=0.9998, weight_decay=0.01),
+    run=_MNIST.run,
+)
+
+
+def recipe_of(task: Task) -> Recipe:
+    """The default options of a task as it is: pixels of MNIST are another matter than the 8x8 digits."""
+    if isinstance(task, Pixels) and task.images == "mnist":
+        return _MNIST_PERMUTED if task.permuted else _MNIST
+    return RECIPES.get(task.name, Recipe())
