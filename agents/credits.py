@@ -18,7 +18,8 @@ from sabsim.runs.build import build_network, build_optimizer, build_retention
 
 from .agent import Learner
 from .config import AgentConfig
-from .rtu import RTU, RTULearner
+from .rtu import RTULearner
+from .rtu_parameters import RTU
 
 
 class Sizes(NamedTuple):

@@ -17,9 +17,6 @@ not: like the paper's they are slightly stale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from math import log, pi, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -29,48 +26,9 @@ from sabsim.devices import choose_device
 from sabsim.errors import ConfigError, NonFiniteError
 from sabsim.optim import Optimizer
 from sabsim.replay import ReplayEvents
-from sabsim.views import ReadEvents
+from sabsim.views import LearnerViews, ReadEvents
 
-
-@dataclass(frozen=True, kw_only=True)
-class RTU:
-    """Sizes and initial spread of recurrent trace units.
-
-    ``d_in``, ``d_out``: sizes of input and output. ``units``: complex states n, two real numbers each. ``hidden``: units of
-    a layer between them and the output, 0 for none. r^2 is initially uniform in ``r_min``^2 .. ``r_max``^2 (a unit forgets
-    over 1 / (1 - r) steps) and phi in 0 .. ``max_phase``.
-
-    Parameters: 2 n + 2 n (d_in + 1) and, of the readout, d_out (2 n + 1), or hidden (2 n + 1) + d_out (hidden + 1).
-
-    Raises ConfigError: for a value out of range.
-    """
-
-    d_in: int
-    d_out: int
-    units: int = 128
-    hidden: int = 64
-    r_min: float = 0.9
-    r_max: float = 0.9999
-    max_phase: float = 2 * pi
-
-    def __post_init__(self) -> None:
-        for name, least in (("d_in", 1), ("d_out", 1), ("units", 1), ("hidden", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least {least}")
-        if not 0 < self.r_min < self.r_max < 1:
-            raise ConfigError(f"r_min, r_max = {self.r_min}, {self.r_max}: must be 0 < r_min < r_max < 1")
-        if not 0 < self.max_phase <= 2 * pi:
-            raise ConfigError(f"max_phase = {self.max_phase}: must be more than 0 and at most 2 pi")
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of the parameters by name; rows 2 k and 2 k + 1 of ``unit.W`` are real and imaginary part, its last column b."""
-        wide = 2 * self.units
-        shapes: dict[str, tuple[int, ...]] = {
-            "unit.nu": (self.units,), "unit.theta": (self.units,), "unit.W": (wide, self.d_in + 1),
-        }  # fmt: skip
-        if self.hidden:
-            shapes["hidden.W"] = (self.hidden, wide + 1)
-        return {**shapes, "readout.W": (self.d_out, (self.hidden or wide) + 1)}
+from .rtu_parameters import RTU, RTUParameters
 
 
 class _Derived(NamedTuple):
@@ -83,7 +41,7 @@ class _Derived(NamedTuple):
     gain_by_nu: Tensor
 
 
-class RTULearner:
+class RTULearner(LearnerViews[RTUParameters]):
     """Recurrent trace units on ``streams`` streams, behind the calls of ``sabsim.StreamingLearner`` that an agent makes.
 
     Args: ``network``: the sizes; ``optimizer``: e.g. ``Adam(lr=1e-3)``; ``block``: steps between two updates; ``streams``,
@@ -112,11 +70,8 @@ class RTULearner:
             raise ConfigError(f"dtype = {dtype}: must be torch.float32 or torch.float64")
         self.network, self.optimizer, self.block, self.streams, self.seed = network, optimizer, block, streams, seed
         self.device, self.dtype, self.learning, self.clock = choose_device(device), dtype, True, 0
-        size = sum(prod(shape) for shape in network.shapes().values())
-        self.flat = torch.zeros(size, dtype=dtype, device=self.device)
-        self.grad = torch.zeros_like(self.flat)
-        self.parameters, self.grads = self._named(self.flat), self._named(self.grad)
-        self._initialise()
+        self._parameters = RTUParameters(network, dtype=dtype, device=self.device)
+        self._parameters.initialise(seed)
         self._optim = optimizer.state(self.flat)
         n, wide, zeros, ones = network.units, network.hidden, self.flat.new_zeros, self.flat.new_ones
         self._arrays = {
@@ -140,27 +95,9 @@ class RTULearner:
         self._position, self._version = 0, -1
         self._derived = self._derive()
 
-    def _named(self, flat: Tensor) -> dict[str, Tensor]:
-        shapes = self.network.shapes()
-        parts = flat.split([prod(shape) for shape in shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-
-    def _initialise(self) -> None:
-        """Draws every parameter, on the CPU in float64 so that one seed means one network on any device and dtype."""
-        network, generator = self.network, torch.Generator().manual_seed(self.seed)
-        draft = torch.zeros(self.flat.shape, dtype=torch.float64)
-        p = self._named(draft)
-        square = p["unit.nu"].uniform_(network.r_min**2, network.r_max**2, generator=generator)
-        square.log_().mul_(-0.5).log_()
-        p["unit.theta"].uniform_(1e-6, 1.0, generator=generator).log_().add_(log(network.max_phase))
-        for name in ("unit.W", "hidden.W", "readout.W"):
-            if name in p:
-                bound = (p[name].shape[1] - 1) ** -0.5
-                p[name][:, :-1].uniform_(-bound, bound, generator=generator)
-        self.flat.copy_(draft)
-
     def _derive(self) -> _Derived:
-        rate, phase = self.parameters["unit.nu"].exp(), self.parameters["unit.theta"].exp()
+        p = self._parameters.value
+        rate, phase = p["unit.nu"].exp(), p["unit.theta"].exp()
         r = torch.exp(-rate)
         decay = torch.polar(r, phase)
         gain = torch.sqrt(-torch.expm1(-2 * rate))
@@ -168,22 +105,6 @@ class RTULearner:
         return _Derived(decay, -rate * decay, 1j * phase * decay, gain, rate * r * r / gain)
 
     # The calls of an agent
-
-    @property
-    def learned(self) -> Mapping[str, Tensor]:
-        """Parameters by name as an evaluation needs them: averaged, if the optimiser does that and there were updates."""
-        averaged = "average" in self._optim and int(self.updates) > 0
-        return self._named(self._optim["average"]) if averaged else self.parameters
-
-    @property
-    def updates(self) -> Tensor:
-        """Optimiser steps taken, 0-d int64."""
-        return self._optim["updates"]
-
-    @property
-    def gradient_norm(self) -> Tensor:
-        """Norm, before the clip, of the gradient of the last optimiser step, 0-d."""
-        return self._optim["norm"]
 
     @property
     def hidden(self) -> Tensor:
@@ -228,7 +149,7 @@ class RTULearner:
             raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {wanted}")
         if self._position == 0 and self.flat._version != self._version:
             self._derived = self._derive()
-        p, arrays, t = self.parameters, self._arrays, self._position
+        p, arrays, t = self._parameters.value, self._arrays, self._position
         arrays["x"][t, :, :-1] = x
         driven = arrays["driven"][t]
         torch.mm(arrays["x"][t], p["unit.W"].t(), out=driven.view(self.streams, -1))
@@ -267,7 +188,8 @@ class RTULearner:
 
     def _accumulate(self, signal: Tensor) -> None:
         """Adds the gradient of the block's signals: back through its steps, and at its beginning into the traces."""
-        p, g, arrays, numbers, d = self.parameters, self.grads, self._arrays, self._complex, self._derived
+        p, g = self._parameters.value, self._parameters.gradient
+        arrays, numbers, d = self._arrays, self._complex, self._derived
         x, f, z, driven = (array[:-1] for array in (arrays["x"], arrays["f"], arrays["z"], numbers["driven"]))
         read = z if self.network.hidden else f
         g["readout.W"].addmm_(signal.flatten(0, 1).t(), read.flatten(0, 1))

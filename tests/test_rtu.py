@@ -7,7 +7,8 @@ import pytest
 import torch
 from sabsim.agents.agent import ActorCritic, Agent
 from sabsim.agents.arena import Arena
-from sabsim.agents.rtu import RTU, RTULearner
+from sabsim.agents.rtu import RTULearner
+from sabsim.agents.rtu_parameters import RTU
 from sabsim.envs.memory_chain import MemoryChain
 from torch import Tensor
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sabsim.agents.agent import ActorCritic
 from sabsim.agents.arena import Arena
-from sabsim.agents.rtu import RTU, RTULearner
+from sabsim.agents.rtu import RTULearner
+from sabsim.agents.rtu_parameters import RTU
 from sabsim.agents.traces import TraceAgent
 from sabsim.envs.memory_chain import MemoryChain
 from torch import Tensor

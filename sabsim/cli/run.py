@@ -24,7 +24,7 @@ from sabsim.runs import (
     train,
 )
 from sabsim.runs.progress import duration, number
-from sabsim.runs.recipes import Recipe, recipe_of
+from sabsim.runs.recipes import recipe_of
 from sabsim.tasks import TASKS, Task
 
 _EXAMPLES = """examples:
@@ -80,11 +80,10 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"{arguments[0]}: the task comes first, as in 'sabsim run copying {arguments[0]} ...'")
     task = TASKS[choose("task", arguments[0], TASKS)]
     options = _options({"task": task} | _GROUPS)
-    recipe = recipe_of(task())
-    chosen = _parse(options, arguments[1:], task, _defaults(options, task(), recipe))
-    if recipe_of(chosen.task) is not recipe:
+    chosen = _parse(options, arguments[1:], task, _defaults(options, task()))
+    if recipe_of(chosen.task) != recipe_of(task()):
         # The task's own options, now known, ask for other defaults of the rest.
-        chosen = _parse(options, arguments[1:], task, _defaults(options, task(), recipe_of(chosen.task)))
+        chosen = _parse(options, arguments[1:], task, _defaults(options, chosen.task))
     folder = _folder(chosen)
     if chosen.folder.resume and folder.begun:
         stored = folder.read_config()
@@ -112,7 +111,8 @@ def _options(groups: dict[str, type]) -> Any:
     return dataclasses.make_dataclass("Options", items, frozen=True, kw_only=True)
 
 
-def _defaults(options: Any, task: Task, recipe: Recipe) -> Any:
+def _defaults(options: Any, task: Task) -> Any:
+    recipe = recipe_of(task)
     return options(task=task, run=recipe.run, folder=FolderOptions(), learner=recipe.learner, optimizer=recipe.optimizer)
 
 

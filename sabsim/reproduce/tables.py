@@ -86,13 +86,17 @@ _PRESETS = (
 _WITHOUT = Row(name="no replay", learner={"replays": 0})
 
 
+_NO_DECAY = {"weight_decay": 0.0}
+"""Decay is for the salience of sparse recall; a rival's attention is left alone."""
+
+
 def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:
     """Full self-attention and relevancy screening of Kerg et al. 2020; nu and rho as in their released code."""
     full = {"credit": "full-attention", "retention": "all", "update_every": None}
     screened = full | {"credit": "screened-attention", "retention": "relevancy", "slots": nu + rho, "buffer": nu}
     return (
-        Row(name="LSTM, self-attention", learner=full, leads=leads, alone=True),
-        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, leads=leads, alone=True),
+        Row(name="LSTM, self-attention", learner=full, optimizer=_NO_DECAY, leads=leads, alone=True),
+        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, optimizer=_NO_DECAY, leads=leads, alone=True),
     )
 
 
