@@ -21,7 +21,7 @@ class Full:
     note: str
 
 
-_LARGE_BATCH = {"lr_schedule": "rsqrt", "amsgrad": False, "eps": 1e-8}
+_LARGE_BATCH = {"lr_schedule": "cosine", "amsgrad": False, "eps": 1e-8}
 
 
 def _text(budget: int, passes: int) -> Full:
@@ -52,7 +52,7 @@ def _images(budget: int, passes: int) -> Full:
 
 
 FULL: dict[str, Full] = {
-    "table6": _text(500_000, 10),
+    "table6": _text(250_000, 5),
     "table7": _text(450_000, 4),
     "table8": _images(275_000, 5),
     "table8-permuted": _images(440_000, 8),
