@@ -16,6 +16,7 @@ from torch import Tensor
 from .backend import BackendName, choose_backend
 from .credit import CreditRule
 from .devices import choose_device
+from .dropout import Dropout
 from .encoder import Encoder, Encoding
 from .errors import ConfigError
 from .exploration import Exploration
@@ -46,6 +47,7 @@ class StreamingLearner(StreamingViews):
         seed: of the initial parameters and of whatever retention draws.
         device: "cpu", "cuda", or "auto" (CUDA if there is one).
         dtype: torch.float32 or torch.float64.
+        dropout: share of the readout's inputs left out while it learns (see Dropout).
         encoder: a torch module before the cell, trained with the rest; ``step`` then takes its observations instead of x.
         familiar: while it does not learn, each unit's c stays in the range that it had in learning (see FamiliarRange).
         backend: what computes: "torch", "native" (compiled C; the combinations that it serves are in
@@ -62,6 +64,7 @@ class StreamingLearner(StreamingViews):
         retention: Retention,
         optimizer: Optimizer,
         encoder: Encoder | None = None,
+        dropout: float = 0.0,
         familiar: bool = False,
         streams: int = 1,
         seed: int = 0,
@@ -110,6 +113,11 @@ class StreamingLearner(StreamingViews):
             k_trunc=credit.k_trunc,
             raw=raw,
         )
+        self._dropout: Dropout | None = None
+        if dropout:
+            width = self.window.rings["readout"].shape[2]
+            self._dropout = Dropout(dropout, streams=streams, width=width, like=self.flat)
+            self.window.drop(self._dropout.mask)
         self._familiar = self._backend.familiar(self._parameters, streams=streams) if familiar else None
         self._memory: Macrostate | None = None
         self._replay: Replay | None = None
@@ -201,7 +209,8 @@ class StreamingLearner(StreamingViews):
         self._advance_if_full()
         if self._encoding is not None:
             self.window.observe(self._position, x)
-        y = self.window.step(self._position, inputs, self._memory, self._exploration if self.learning else None)
+        exploration = self._exploration if self.learning else None
+        y = self.window.step(self._position, inputs, self._memory, exploration, masked=self.learning)
         self._position += 1
         self.clock += 1
         if self._familiar is not None and not self.learning:
@@ -230,14 +239,15 @@ class StreamingLearner(StreamingViews):
                 self.window.y_block[t].copy_(self.step(x_t))
             return self.window.y_block
         self._require_input(x[0])
-        y = self.window.steps(x, self._memory, self._exploration if self.learning else None)
+        exploration = self._exploration if self.learning else None
+        y = self.window.steps(x, self._memory, exploration, masked=self.learning)
         self._position = self.window.end
         self.clock += self.window.block
         return y
 
     @torch.no_grad()
     def peek(self, x: Tensor) -> Tensor:
-        """What ``step(x)`` would return now, without exploration, ``(streams, d_out)``; nothing is changed by it.
+        """What ``step(x)`` would return now, without exploration or dropout, ``(streams, d_out)``; it changes nothing.
 
         It has today's parameters, and reads the macrostate as it is: at a block's end, before that block's update. Valid
         until the next call. Raises ConfigError: for an input of another shape.
@@ -357,6 +367,8 @@ class StreamingLearner(StreamingViews):
         if self._exploration is not None:
             share = 0.5 if self._fading is None else self._fading.share.to(self.dtype)
             self._exploration.draw(self.generator, share)
+        if self._dropout is not None:
+            self._dropout.draw(self.generator)
 
     def segments(self, rows: int) -> Segments:
         """Room to run up to ``rows`` segments of microstates again and walk them back, into this learner's gradient."""
@@ -442,4 +454,6 @@ class StreamingLearner(StreamingViews):
             rooms["learner"] |= self._exploration.arrays
         if self._fading is not None:
             rooms["fading"] = self._fading.arrays
+        if self._dropout is not None:
+            rooms["learner"]["mask"] = self._dropout.mask
         return rooms

@@ -52,6 +52,7 @@ class _Moment:
     m: Tensor  # (n,) the microstate this step would be stored as
     a_tilde: Tensor  # (slots,) recall weights
     temperature: float  # of recall
+    mask: Tensor | None  # (w,) what the readout's input is multiplied by
     dL_dy: Tensor | None = None  # (d_out,)
 
 
@@ -151,7 +152,13 @@ class ReferenceLearner:
                 stream.h, stream.c = torch.zeros_like(stream.h), torch.zeros_like(stream.c)
                 stream.first, stream.local = True, 0
 
-    def step(self, x: Tensor, birth: Tensor | None = None, temperature: Tensor | None = None) -> Tensor:
+    def step(
+        self,
+        x: Tensor,
+        birth: Tensor | None = None,
+        temperature: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """One forward step of every stream.
 
         Args:
@@ -159,6 +166,7 @@ class ReferenceLearner:
             birth: source step held in each slot, shape `(streams, slots)` int, -1 where empty; after any
                 reset. None means that nothing is held.
             temperature: what each stream's scores are divided by, shape `(streams,)`; None means 1.
+            mask: what the readout's input is multiplied by, shape `(streams, w)`; None means 1.
 
         Returns:
             Outputs, shape `(streams, d_out)`, without gradient.
@@ -172,23 +180,26 @@ class ReferenceLearner:
             self._check_held(b, stream, held)
             with torch.set_grad_enabled(self.whole_sequence):
                 warmth = 1.0 if temperature is None else float(temperature[b])
-                outputs.append(self._step_stream(b, x[b].detach().clone(), held, warmth))
+                left = None if mask is None else mask[b].detach().clone()
+                outputs.append(self._step_stream(b, x[b].detach().clone(), held, warmth, left))
             stream.first, stream.local = False, stream.local + 1
         self.clock += 1
         self._outputs = torch.stack(outputs)
         return self._outputs.detach()
 
-    def _step_stream(self, b: int, observation: Tensor, held: list[tuple[int, int]], temperature: float) -> Tensor:
+    def _step_stream(
+        self, b: int, observation: Tensor, held: list[tuple[int, int]], temperature: float, mask: Tensor | None
+    ) -> Tensor:
         stream = self._streams[b]
         x, h, c = self._encode(observation), stream.h, stream.c
         if self.whole_sequence and (stream.local + 1) % self.k_trunc == 0:
             h, c = h.detach(), c.detach()  # the released code's grid
         memory = [(slot, stream.moments[i].m) for slot, i in held]
-        out = self.equations.step(self.parameters, x, h, c, memory, temperature)
+        out = self.equations.step(self.parameters, x, h, c, memory, temperature, mask)
         self._formed((b, len(stream.moments)), out.h_hat)
         m = out.h_hat if self.equations.stores == "h_hat" else out.h
         a_tilde = out.a_tilde.detach()
-        happened = _Moment(observation, x, h, c, stream.first, stream.local, held, out.s, m, a_tilde, temperature)
+        happened = _Moment(observation, x, h, c, stream.first, stream.local, held, out.s, m, a_tilde, temperature, mask)
         stream.moments.append(happened)
         stream.h, stream.c = out.h, out.c
         return out.y
@@ -304,7 +315,7 @@ class ReferenceLearner:
                 h, c = _with_gradient(moment.h_before, h), _with_gradient(moment.c_before, c)
                 x = _with_gradient(moment.x, self._encode(moment.observation))
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
-                out = self.equations.step(self.parameters, x, h, c, memory, moment.temperature)
+                out = self.equations.step(self.parameters, x, h, c, memory, moment.temperature, moment.mask)
                 self._formed((b, len(stream.moments) - len(window) + position), out.h_hat)
                 h, c = out.h, out.c
                 if position >= len(window) - self.update_every and moment.dL_dy is not None:

@@ -160,6 +160,7 @@ class Equations:
         c: Tensor,
         held: Sequence[tuple[int, Tensor]],
         temperature: float = 1.0,
+        mask: Tensor | None = None,
     ) -> StepResult:
         """One forward step of one stream (eq. 1-5).
 
@@ -170,6 +171,7 @@ class Equations:
             c: previous cell state, shape `(n,)`.
             held: `(slot, microstate of shape (n,))` for every occupied slot.
             temperature: what the scores are divided by.
+            mask: what the readout's input, h and what is read beside it, is multiplied by, shape `(w,)`; None means 1.
         """
         h_hat, c = cell_step(self.cell, p, x, h, c)
         s, weights = torch.zeros_like(h_hat), h_hat.new_zeros(self.slots)
@@ -183,9 +185,11 @@ class Equations:
                 one_hot[slot] = 1.0
                 weights = weights + weight * one_hot
         h = h_hat + s
-        y = p["readout.W_h"] @ h + p["readout.b"]
+        n = h.shape[0]
+        y = p["readout.W_h"] @ (h if mask is None else h * mask[:n]) + p["readout.b"]
         if self.k_top > 0:
-            y = y + (p["readout.W_s"] @ s if self.readout == "summary" else p["readout.W_a"] @ weights)
+            W, second = (p["readout.W_s"], s) if self.readout == "summary" else (p["readout.W_a"], weights)
+            y = y + W @ (second if mask is None else second * mask[n:])
         return StepResult(h_hat=h_hat, c=c, s=s, h=h, y=y, a_tilde=weights)
 
     def _credited(self, p: Parameters, h_hat: Tensor, held: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:

@@ -40,6 +40,7 @@ class Window:
     ``sparsifier`` None: no recall. ``raw`` (numbers,): an observation, where observations are kept for an encoder.
     Everything is allocated here, once; the rings have one row more than steps, for ``peek`` at a block's end.
 
+    ``mask`` (B, w): what the readout's input is multiplied by in steps that are learned from, see ``drop``; None: nothing.
     ``input_credit``: where ``backward`` leaves the credit on the chain's inputs, ``(k_trunc, B, d_in)`` and contiguous;
     None: it is not computed.
     """
@@ -64,6 +65,7 @@ class Window:
         self.reads_weights = sparsifier is not None and network.readout == "weights"
         self.end = history + block
         self.input_credit: Tensor | None = None
+        self.mask: Tensor | None = None
         length, like = self.end + 1, parameters.flat
         width_c = network.hidden if parameters.cell.has_c else 0
         second = parameters.shapes["readout"]["W"][1] - network.hidden
@@ -124,6 +126,10 @@ class Window:
         """Global steps of the block, ``(block,)`` int64."""
         return self._block_positions + self.origin
 
+    def drop(self, mask: Tensor) -> None:
+        """Henceforth ``masked`` steps and the VJP multiply the readout's input by ``mask`` (B, w), as it is then."""
+        self.mask = mask
+
     def refresh(self, memory: Macrostate | None) -> None:
         """Before a block: the memory's keys, and ``gap`` (B, S), 0 where a slot can be read, ``EMPTY`` elsewhere."""
         p = self.parameters
@@ -132,10 +138,19 @@ class Window:
         self.keys = p.salience.keys(p.value["salience"], memory.m)
         self.gap = torch.where(memory.occupied, 0.0, EMPTY).to(p.flat.dtype)
 
-    def step(self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
+    def step(
+        self,
+        position: int,
+        x: Tensor,
+        memory: Macrostate | None,
+        exploration: Exploration | None = None,
+        *,
+        masked: bool = False,
+    ) -> Tensor:
         """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
 
         ``exploration``: divides the scores by its temperature, and adds its noise for the choice of what is read.
+        ``masked``: the step is learned from, and its readout reads what the mask leaves.
         """
         p, here, after = self.parameters, self._at[position], self._at[position + 1]
         h_hat, h = here["h_hat"], here["h"]
@@ -147,15 +162,18 @@ class Window:
         else:
             h.copy_(h_hat)
         after["h_prev"].copy_(h)
-        torch.addmm(p.value["readout"]["b"], here["readout"], self._readout_t, out=self.y)
+        read = here["readout"] if self.mask is None or not masked else here["readout"] * self.mask
+        torch.addmm(p.value["readout"]["b"], read, self._readout_t, out=self.y)
         here["local"].copy_(self.age)
         self.age.add_(1)
         return self.y
 
-    def steps(self, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
+    def steps(
+        self, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None, *, masked: bool = False
+    ) -> Tensor:
         """The forward steps of a whole block, as ``step``: x (block, B, d_in) -> y (block, B, d_out)."""
         for t in range(self.block):
-            self.y_block[t].copy_(self.step(self.history + t, x[t], memory, exploration))
+            self.y_block[t].copy_(self.step(self.history + t, x[t], memory, exploration, masked=masked))
         return self.y_block
 
     def peek(self, position: int, x: Tensor, memory: Macrostate | None) -> Tensor:
@@ -229,10 +247,12 @@ class Window:
         """
         p, r = self.parameters, self.rings
         end, first = self.end, self.end - self.k_trunc
-        signal = r["signal"][self.history : end].flatten(0, 1)
-        p.gradient["readout"]["W"].addmm_(signal.t(), r["readout"][self.history : end].flatten(0, 1))
+        signal, read = r["signal"][self.history : end].flatten(0, 1), r["readout"][self.history : end]
+        d_out = (signal @ p.value["readout"]["W"]).view_as(read)
+        if self.mask is not None:
+            read, d_out = read * self.mask, d_out * self.mask
+        p.gradient["readout"]["W"].addmm_(signal.t(), read.flatten(0, 1))
         p.gradient["readout"]["b"].add_(signal.sum(0))
-        d_out = (signal @ p.value["readout"]["W"]).view(self.block, -1, r["readout"].shape[2])
         local = p.cell.prepare(self.tape, r["xh"][first:end], r["c"][first:end], first, end)
         dh = torch.zeros_like(r["h_hat"][0])
         dc = torch.zeros_like(r["c"][0]) if p.cell.has_c else None

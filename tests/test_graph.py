@@ -28,14 +28,16 @@ class Case:
     retention: Retention
     network: Network = NETWORK
     backend: str = "torch"
+    dropout: float = 0.0
 
     def __str__(self) -> str:
-        return "-".join([self.credit.name, str(self.credit.block), self.retention.name, self.network.cell, self.backend])
+        parts = [self.credit.name, str(self.credit.block), self.retention.name, self.network.cell, self.backend]
+        return "-".join([*parts, *(["dropout"] if self.dropout else [])])
 
     def learner(self, *, seed: int = 0, **keywords: Any) -> StreamingLearner:
         return StreamingLearner(
             self.network, credit=self.credit, retention=self.retention, optimizer=Adam(lr=0.01), streams=STREAMS, seed=seed,
-            **({"backend": self.backend, "dtype": torch.float64} | keywords),
+            dropout=self.dropout, **({"backend": self.backend, "dtype": torch.float64} | keywords),
         )  # fmt: skip
 
 
@@ -46,6 +48,7 @@ CASES = [
         for backend in ("torch", "native")
         for kind in (Novelty, Recent, Relevancy, Reservoir, Surprise)
     ),
+    Case(RULE, Recent(slots=SLOTS), dropout=0.3),
     Case(replace(RULE, k_att=2, update_every=1), Novelty(slots=SLOTS), replace(NETWORK, cell="gru")),
     Case(replace(RULE, update_every=3, trigger="replay"), All(slots=90)),
     Case(TBPTT(k_trunc=4, update_every=2), Recent()),

@@ -50,6 +50,7 @@ class Case:
     update_every: int = K_TRUNC
     replays: int | None = None
     k_top: int = 3
+    dropout: float = 0.0
 
     def __str__(self) -> str:
         return "-".join(str(value) for value in asdict(self).values())
@@ -81,7 +82,10 @@ def wanted(levels: dict[str, list]) -> set[Pair]:
 
 
 def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
-    """Every combination of the settings ``first``, the others chosen so that each pair of settings occurs."""
+    """Every combination of the settings ``first``, the others chosen so that each pair of settings occurs.
+
+    Every other one has dropout.
+    """
     choose = random.Random(0)
     missing = wanted(levels)
     cases = []
@@ -91,7 +95,7 @@ def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
         ]
         best = max(drafts, key=lambda draft: len(pairs(draft) & missing))
         missing -= pairs(best)
-        cases.append(Case(**best))
+        cases.append(Case(**best, dropout=0.4 * (len(cases) % 2)))
     return cases
 
 
@@ -117,7 +121,7 @@ def streaming(case: Case, *, lr: float = 0.0, backend: str = "torch") -> Streami
             replays=retention.slots if case.replays is None else case.replays, trigger="clock",
         ),
         retention=retention, optimizer=SGD(lr=lr, clip=0.0), streams=STREAMS, seed=1, dtype=torch.float64,
-        backend=backend,
+        dropout=case.dropout, backend=backend,
     )  # fmt: skip
     randomise(learner)
     return learner
@@ -130,7 +134,7 @@ def randomise(learner: StreamingLearner) -> None:
 
 def reference(case: Case, learner: StreamingLearner, *, update: Callable | None = None) -> ReferenceLearner:
     """The oracle of a case with the learner's parameters."""
-    names = [field.name for field in fields(case) if field.name != "retention"]
+    names = [field.name for field in fields(case) if field.name not in ("retention", "dropout")]
     return ReferenceLearner(
         learner.parameters, streams=STREAMS, k_trunc=K_TRUNC, slots=RETENTIONS[case.retention].slots,
         update=update, **{name: getattr(case, name) for name in names},
@@ -190,13 +194,14 @@ class Comparison:
 
 
 def compare(learner: StreamingLearner, oracle: ReferenceLearner, steps: int = STEPS) -> Comparison:
-    """Runs both on the same signals; the oracle is told what the macrostate holds, nothing else."""
+    """Runs both on the same signals; the oracle is told what the macrostate holds and what dropout leaves, nothing else."""
     result = Comparison([], [])
     for signal in signals(steps):
         for side in (learner, oracle):
             side.reset(signal.done)
         birth = learner.macrostate.birth.clone() if oracle.equations.k_top else None
-        y, expected = learner.step(signal.x), oracle.step(signal.x, birth)
+        y = learner.step(signal.x)
+        expected = oracle.step(signal.x, birth, mask=learner.window.mask)
         result.output_error = max(result.output_error, deviation(y, expected))
         events, gradients = learner.learn(signal.dL_dy, signal.loss), oracle.learn(signal.dL_dy)
         if gradients is None:
@@ -304,6 +309,7 @@ def descent(lr: float) -> Callable:
 
 ONLINE = [
     Case(),
+    Case(dropout=0.3),
     Case(cell="gru", salience="mlp", retention="novelty", replays=2),
     Case(cell="rnn", sparsify="relu", stores="h", readout="weights", k_att=2),
     Case(salience="affine", sparsify="relu", stores="h", readout="weights", retention="all"),

@@ -49,6 +49,7 @@ class Case:
     optimizer: Optimizer = field(default_factory=lambda: Adam(lr=0.003))
     stores: str = "h_hat"
     hidden: int = 19
+    dropout: float = 0.0
 
     def __str__(self) -> str:
         return "-".join([self.credit.name, str(self.credit.block), self.retention.name, self.optimizer.name, self.stores])
@@ -57,7 +58,13 @@ class Case:
         network = Network(d_in=D_IN, d_out=D_OUT, hidden=self.hidden, stores=self.stores)  # type: ignore[arg-type]
         keywords = {"streams": STREAMS, "seed": 4, "dtype": torch.float64} | settings
         return StreamingLearner(
-            network, credit=self.credit, retention=self.retention, optimizer=self.optimizer, familiar=True, backend=backend,
+            network,
+            credit=self.credit,
+            retention=self.retention,
+            optimizer=self.optimizer,
+            familiar=True,
+            backend=backend,
+            dropout=self.dropout,
             **keywords,
         )
 
@@ -77,6 +84,8 @@ CASES = [
     Case(credit=RULE, optimizer=Adam(schedule="linear", decay_updates=50, amsgrad=False, spike=0.0)),
     Case(credit=RULE, optimizer=Adam(schedule="cosine", decay_updates=90, clip=0.2)),
     Case(credit=replace(RULE, k_trunc=7), hidden=64),
+    Case(credit=replace(RULE, update_every=3), dropout=0.3),
+    Case(credit=TBPTT(k_trunc=4, update_every=2), dropout=0.3),
     Case(credit=TBPTT(k_trunc=4, update_every=2)),
     Case(credit=BPTT(length=13)),
     Case(credit=Immediate()),

@@ -16,8 +16,8 @@ _PLAIN: dict[str, Any] = {"int64_t": ctypes.c_int64, "double": ctypes.c_double}
 _WORD, _PLACE = ctypes.c_int64, ctypes.c_void_p
 _SIGNATURES: dict[str, list[Any]] = {
     "pack_weights": [_PLACE],
-    "step": [_PLACE, _WORD, _PLACE, _WORD],
-    "steps": [_PLACE, _PLACE, _WORD, _PLACE],
+    "step": [_PLACE, _WORD, _PLACE, _WORD, _WORD],
+    "steps": [_PLACE, _PLACE, _WORD, _WORD, _PLACE],
     "take": [_PLACE, _WORD, _PLACE, _PLACE],
     "cut": [_PLACE, _WORD, _PLACE],
     "backward": [_PLACE, _PLACE, _WORD],

@@ -16,8 +16,20 @@ void sab_pack_weights(const Learner *l)
     }
 }
 
-/* One step at ring position t: x (B, d) -> y; `noisy`: whether the choice of what is read may explore. */
-void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy)
+/* What the mask leaves of the readout's inputs in `steps` steps from ring position t on, in `masked`. */
+static const real *mask_readout(const Learner *l, int64_t t, int64_t steps, int64_t width)
+{
+    const int64_t one = l->streams * width;
+    const real *readout = l->readout + t * one;
+    if (!l->mask) return readout;
+    for (int64_t step = 0; step < steps; step++)
+        for (int64_t i = 0; i < one; i++) l->masked[step * one + i] = readout[step * one + i] * l->mask[i];
+    return l->masked;
+}
+
+/* One step at ring position t: x (B, d) -> y; `noisy`: whether the choice of what is read may explore; `masked`: whether
+   the readout reads only what the mask leaves. */
+void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy, int64_t masked)
 {
     const int64_t streams = l->streams, n = l->n, wide = l->d_in + n, width = l->slots ? 2 * n : n;
     const int64_t row = t * streams;
@@ -38,15 +50,16 @@ void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy)
         l->local[row + b] = l->age[b]++;
     }
     fill_rows(streams, l->d_out, l->b_out, l->y);
-    times_packed(streams, l->d_out, width, l->readout + row * width, width, l->packed_W_out, l->y, l->d_out);
+    const real *read = masked ? mask_readout(l, t, 1, width) : l->readout + row * width;
+    times_packed(streams, l->d_out, width, read, width, l->packed_W_out, l->y, l->d_out);
 }
 
 /* The steps of a whole block, in which no stream begins a sequence: x (block, B, d) -> y (block, B, d_out). */
-void sab_steps(const Learner *l, const real *x, int64_t noisy, real *y)
+void sab_steps(const Learner *l, const real *x, int64_t noisy, int64_t masked, real *y)
 {
     const int64_t in = l->streams * l->d_in, out = l->streams * l->d_out;
     for (int64_t t = 0; t < l->block; t++) {
-        sab_step(l, l->history + t, x + t * in, noisy);
+        sab_step(l, l->history + t, x + t * in, noisy, masked);
         memcpy(y + t * out, l->y, sizeof(real) * out);
     }
 }
@@ -96,10 +109,13 @@ void sab_backward(const Learner *l, real *input_credit, int64_t fresh)
         if (l->slots) forget_credit(l, first);
         return;
     }
-    transposed_times(o, width, l->block * streams, signal, o, l->readout + begin * width, width, l->dW_out, width);
+    const real *read = mask_readout(l, l->history, l->block, width);
+    transposed_times(o, width, l->block * streams, signal, o, read, width, l->dW_out, width);
     add_rows(l->block * streams, o, signal, l->db_out);
     memset(l->dy, 0, sizeof(real) * l->block * streams * width);
     times(l->block * streams, width, o, signal, o, l->W_out, width, l->dy, width);
+    if (l->mask)
+        for (int64_t i = 0; i < l->block * streams * width; i++) l->dy[i] *= l->mask[i % (streams * width)];
     memset(l->dh, 0, sizeof(real) * streams * n);
     memset(l->dc, 0, sizeof(real) * streams * n);
     const int64_t held = l->slots ? list_held(l, first, fresh) : 0;

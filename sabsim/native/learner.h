@@ -75,6 +75,8 @@ typedef struct {
     real *q_norm;    /* (L, B) */
     real *dq;        /* (L, B, n) */
     real *y;         /* (B, o) */
+    const real *mask; /* (B, w) what the readout's input is multiplied by in learning; NULL: nothing */
+    real *masked;    /* (block, B, w) the readout's input so multiplied */
     int64_t *age;    /* (B) steps each stream has taken in its sequence */
     real *keys;      /* (B, S, n) of length 1 */
     real *key_norm;  /* (B, S) |W_k m| of the microstate a key was made of */

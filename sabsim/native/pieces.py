@@ -121,16 +121,31 @@ class NativeWindow(Window):
             self._calls.refresh(self._calls.at, packings != self._packings, writes != self._writes)
             self._packings, self._writes = packings, writes
 
-    def step(self, position: int, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
+    def drop(self, mask: Tensor) -> None:
+        super().drop(mask)
+        self._calls.learner.bind(mask=mask)
+        self._calls.scratch(masked=(self.block, *mask.shape))
+
+    def step(
+        self,
+        position: int,
+        x: Tensor,
+        memory: Macrostate | None,
+        exploration: Exploration | None = None,
+        *,
+        masked: bool = False,
+    ) -> Tensor:
         self._calls.pack()
         x = ready(x, self._x, self.y.dtype)
-        self._calls.step(self._calls.at, position, x.data_ptr(), exploration is not None)
+        self._calls.step(self._calls.at, position, x.data_ptr(), exploration is not None, masked)
         return self.y
 
-    def steps(self, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None) -> Tensor:
+    def steps(
+        self, x: Tensor, memory: Macrostate | None, exploration: Exploration | None = None, *, masked: bool = False
+    ) -> Tensor:
         self._calls.pack()
         x = ready(x, self._x_block, self.y.dtype)
-        self._calls.steps(self._calls.at, x.data_ptr(), exploration is not None, self.y_block.data_ptr())
+        self._calls.steps(self._calls.at, x.data_ptr(), exploration is not None, masked, self.y_block.data_ptr())
         return self.y_block
 
     def take(self, position: int, signal: Tensor, loss: Tensor | None) -> None:

@@ -95,8 +95,13 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
     if isinstance(credit, FullAttention):
         if backend == "native":
             raise ConfigError(f"backend = 'native': cannot compute credit {credit.name}; use backend torch or auto")
+        if config.learner.dropout:
+            raise ConfigError(f"dropout = {config.learner.dropout}: credit {credit.name} has none; leave it out")
         return AttentiveLearner(network, credit=credit, learning=learning, **same)
-    learner = StreamingLearner(network, credit=credit, backend=backend, familiar=config.learner.familiar, **same)
+    options = config.learner
+    learner = StreamingLearner(
+        network, credit=credit, backend=backend, dropout=options.dropout, familiar=options.familiar, **same
+    )
     learner.learning = learning
     return learner
 

@@ -31,6 +31,7 @@ _LATER = {
     "replay_share": 1.0,
     "warmup_updates": 0,
     "gap": 0,
+    "dropout": 0.0,
 }
 """Options that came after the format's first folders, with what these folders did without naming them."""
 _DEFAULT_SLOTS = 32

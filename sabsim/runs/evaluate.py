@@ -19,7 +19,7 @@ MOST_STREAMS = {"cpu": 128, "cuda": 2048}
 """Sequences played side by side, by device: more would cost memory without being faster."""
 
 MOST_READERS = {"cpu": 16, "cuda": 64}
-"""Streams that read a text without end side by side. Each begins without a past, so few are better."""
+"""Streams that read a text without end side by side. Each reads a little twice, so few are better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,9 @@ def held_out(
 ) -> HeldOut:
     """Play held-out sequences of `task`, forward only.
 
-    A task without end is read on by carried state: each of a few streams begins once, without a past, and reads its
-    share of the text, or the beginning of it. The learner is not touched, nor is torch's global generator.
+    A task without end is read on by carried state: each of a few streams begins once, with the passages before its
+    share of the text, which are not scored, and reads the share, or the beginning of it. The learner is not touched, nor
+    is torch's global generator.
 
     Arguments:
         sequences: how many; at most, and with None exactly, as many as there are
@@ -74,6 +75,7 @@ def held_out(
     player = learner.evaluator(streams=streams, seed=seed, learned=learned)
     stagger = stagger and not learner.credit.attends
     stream = task.stream(streams=streams, seed=seed, device=player.device, dtype=player.dtype, part=part, stagger=stagger)
+    rounds += stream.lead
     sums = torch.zeros(3, rounds, streams, dtype=torch.float64, device=player.device)
     ended = torch.zeros(1, streams, dtype=torch.int64, device=player.device)
     blocks = blocks_of(player, stream, stretch=task.period)
@@ -83,12 +85,12 @@ def held_out(
         else:
             _play_steps(player, stream, task.period, sums, ended)
         if after_sequence is not None:
-            after_sequence(min(sequences, (done + (endless or not stagger)) * streams))
+            after_sequence(min(sequences, max(0, done - stream.lead + (endless or not stagger)) * streams))
     player.check()
     loss, metric, count = sums.flatten(1).cpu()
     if not torch.isfinite(loss).all():
         raise NonFiniteError("held-out loss is not finite; the parameters have diverged")
-    # Of the last round, what is too much; of a text, what lies beyond its end.
+    # Of the last round, what is too much; of a text, what lies before a share or beyond the end.
     played = count > 0 if endless else torch.arange(len(count)) < sequences
     return _found(task, part, loss[played], metric[played], count[played])
 

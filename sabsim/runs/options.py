@@ -34,6 +34,9 @@ class LearnerOptions:
     """Input weights W_x are drawn from -this .. this."""
     familiar: bool = True
     """Evaluations keep each unit's cell state c within the range it had in training (lstm, gru)."""
+    dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
+    """Share of what the readout reads that is left out, at random in each block, while it learns (not of credits
+    full-attention and screened-attention)."""
     credit: _Text = "sab"
     """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or
     screened-attention."""

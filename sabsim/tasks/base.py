@@ -214,6 +214,8 @@ class TaskStream(ABC):
 
     _step: TaskStep
     """the buffers `next` fills; built by the subclass"""
+    lead: int = 0
+    """passages that each stream reads before those that are scored, of a text's held-out part"""
 
     def __init__(self, options: StreamOptions, *, length: int) -> None:
         self.length = length

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 from tyro.conf import arg
 
-from sabsim.data.text import CORPORA, Text, python_version, read_text
+from sabsim.data.text import CORPORA, PARTS, Text, python_version, read_text
 from sabsim.errors import ConfigError
 from sabsim.tasks.base import Part, Score, StreamOptions, Task, TaskStep, TaskStream, joined, require_int
 from sabsim.tasks.cross_entropy import CrossEntropy
+
+LEAD = 500
+"""Characters that a stream reads of a held-out part before those it is judged by: whole passages, no fewer than this."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class CharLM(Task):
     character a step, carrying its state. At the end of its share, and only there, it begins again, reset. Input is a
     one-hot code of the text's kinds of characters, output are logits of the same; the target is the next
     character. The loss is the cross entropy at every step, each with weight 1/passage; the metric is bits per
-    character (bpc).
+    character (bpc). In a held-out part every stream first reads, unscored, the `LEAD` characters before its share, so
+    that what it knows of the past is what a single reader of the whole text would.
 
     What a run counts as a sequence is a passage; at its end nothing happens to the learner. Characters left over at the
     end of the training text, fewer than passage * streams, are not read; of the held-out parts every one is, but
@@ -150,6 +154,9 @@ class TextStream(TaskStream):
         super().__init__(options, length=task.passage)
         codes = task.text.parts[options.part]
         self._predicted = len(codes) - 1
+        before = _text_before(task, options.part) if options.held_out else codes[:0]
+        self.lead = len(before) // task.passage
+        self._lead = self.lead * task.passage
         passages = self._predicted / (task.passage * self.streams)
         self._share = task.passage * (ceil(passages) if options.held_out else int(passages))
         if self._share < 1:
@@ -158,8 +165,11 @@ class TextStream(TaskStream):
                 f"too few for a passage of {task.passage} in each; give fewer streams, or a shorter --passage"
             )
         self._text = task.identity
-        self._codes = torch.from_numpy(_side_by_side(codes, self.streams, self._share)).to(self.device)
+        self._round = self._lead + self._share
+        self._codes = torch.from_numpy(_side_by_side(before, codes, self.streams, self._share)).to(self.device)
         self._starts = torch.arange(self.streams, device=self.device) * self._share
+        # Places where what is scored changes: a stream begins its share, or the last one comes to the end of the part.
+        self._changes = (0, self._lead, self._lead + self._predicted % self._share)
 
         kinds = task.d_in
         self._pair = self._buffer(2, dtype=torch.int64)
@@ -173,8 +183,8 @@ class TextStream(TaskStream):
 
     def next(self) -> TaskStep:
         """The next character of every stream."""
-        at = self.clock % self._share
-        if at in (0, self._predicted % self._share):
+        at = self.clock % self._round
+        if at in self._changes:
             self._mark_end()
         self._pair.copy_(self._codes[at : at + 2])
         torch.index_select(self._one_hot, 0, self._pair[0], out=self._x)
@@ -191,11 +201,11 @@ class TextStream(TaskStream):
         """The next `count` characters at once; every tensor has a leading axis of steps."""
         parts = []
         while count:
-            at = self.clock % self._share
-            if at in (0, self._predicted % self._share):
+            at = self.clock % self._round
+            if at in self._changes:
                 self._mark_end()
             # To the end of the passage, or to where weights change.
-            stops = (self._share, self._predicted % self._share, at - at % self.length + self.length)
+            stops = (*self._changes, self._round, at - at % self.length + self.length)
             until = min(stop for stop in stops if stop > at)
             n = min(count, until - at)
             parts.append(self._take_alike(at, n))
@@ -218,8 +228,8 @@ class TextStream(TaskStream):
         return TaskStep(self._one_hot[codes[:-1]], codes[1:], weight, scored, first, last)
 
     def begins_at(self, clock: int) -> bool:
-        """Whether the step given at `clock` is the first of all shares."""
-        return clock % self._share == 0
+        """Whether the step given at `clock` is the first that the streams read."""
+        return clock % self._round == 0
 
     def score(self, y: Tensor, step: TaskStep) -> Score:
         """Cross entropy of the logits `y`, `(streams, kinds)`; gradient (softmax - target) * weight / streams."""
@@ -253,8 +263,9 @@ class TextStream(TaskStream):
         self._mark_end()
 
     def _mark_end(self) -> None:
-        """What lies beyond the end of a held-out part has no weight and is not scored."""
-        torch.lt(self._starts, self._predicted - self.clock % self._share, out=self._scored)
+        """What lies before a stream's share, or beyond the end of a held-out part, has no weight and is not scored."""
+        at = self.clock % self._round - self._lead
+        torch.lt(self._starts, self._predicted - at if at >= 0 else 0, out=self._scored)
         self._weight.copy_(self._scored).div_(self.length)
 
     def _identity(self) -> dict[str, int]:
@@ -264,12 +275,22 @@ class TextStream(TaskStream):
         return {}
 
 
-def _side_by_side(codes: np.ndarray, streams: int, share: int) -> np.ndarray:
-    """Codes `(characters,)` as `(share + 1, streams)`: in each column a stream's share, and the character after it."""
-    whole = np.zeros(streams * share + 1, dtype=codes.dtype)
-    used = min(len(whole), len(codes))
-    whole[:used] = codes[:used]
-    columns = np.empty((share + 1, streams), dtype=codes.dtype)
-    columns[:-1] = whole[:-1].reshape(streams, share).T
-    columns[-1] = whole[share::share]
-    return columns
+def _text_before(task: CharLM, part: Part) -> np.ndarray:
+    """The last characters before a part, `LEAD` in whole passages, or as many whole passages as there are."""
+    before = np.concatenate([task.text.parts[name] for name in PARTS[: PARTS.index(part)]])
+    passages = min(ceil(LEAD / task.passage), len(before) // task.passage)
+    return before[len(before) - passages * task.passage :]
+
+
+def _side_by_side(before: np.ndarray, codes: np.ndarray, streams: int, share: int) -> np.ndarray:
+    """Codes as `(lead + share + 1, streams)`: in each column the text before a stream's share, the share and a character.
+
+    Arguments:
+        before: `(lead,)`, what comes before the codes
+        codes: `(characters,)`
+    """
+    whole = np.zeros(len(before) + streams * share + 1, dtype=codes.dtype)
+    known = np.concatenate([before, codes])[: len(whole)]
+    whole[: len(known)] = known
+    columns = np.lib.stride_tricks.sliding_window_view(whole, len(before) + share + 1)[::share]
+    return columns.T.copy()
