@@ -21,7 +21,7 @@ class Full:
     note: str
 
 
-_LARGE_BATCH = {"lr_schedule": "cosine", "amsgrad": False, "eps": 1e-8}
+_LARGE_BATCH = {"lr_schedule": "cosine", "warmup_updates": 200, "amsgrad": False, "eps": 1e-8}
 
 
 def _text(budget: int, passes: int) -> Full:
@@ -33,6 +33,7 @@ def _text(budget: int, passes: int) -> Full:
             "forget_bias": 1.0,
             "input_scale": 0.3,
             "explore": 0.0,
+            "dropout": 0.2,
         },
         optimizer={"lr": 3e-3, **_LARGE_BATCH},
         run={"streams": 128, "eval_every": 25_000, "eval_sequences": 1_280, "checkpoint_every": 150_000, "tf32": True},
@@ -52,7 +53,7 @@ def _images(budget: int, passes: int) -> Full:
 
 
 FULL: dict[str, Full] = {
-    "table6": _text(250_000, 5),
+    "table6": _text(200_000, 4),
     "table7": _text(450_000, 4),
     "table8": _images(275_000, 5),
     "table8-permuted": _images(440_000, 8),

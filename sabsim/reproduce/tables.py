@@ -145,7 +145,10 @@ _CHARACTERS = (
     Row(name="LSTM, TBPTT (20)", learner={"credit": "tbptt", "k_trunc": 20}),
     Row(name="no replay", learner={"replays": 0, "k_trunc": 20, "k_top": 5, "k_att": 10, "explore": 0.0}),
 )
-_SAB_TEXT = Row(name="SAB (20, 5, 10)", learner={"k_trunc": 20, "k_top": 5, "k_att": 10, "explore": 0.0})
+_SAB_TEXT = tuple(
+    Row(name=f"SAB (20, 5, {k_att})", learner={"k_trunc": 20, "k_top": 5, "k_att": k_att, "explore": 0.0})
+    for k_att in (10, 5)
+)
 
 
 def _sab_14(k_top: int) -> Row:
@@ -193,7 +196,7 @@ TABLES: dict[str, Table] = {
     "table6": Table(
         what="Penn Treebank, characters: bits per character on the test part",
         task=CharLM(corpus="ptb"),
-        rows=(*_CHARACTERS, _SAB_TEXT),
+        rows=(*_CHARACTERS, *_SAB_TEXT),
         stop_at=None,
         budget=50_000,
         quick={"corpus": "docs"},
@@ -202,7 +205,7 @@ TABLES: dict[str, Table] = {
     "table7": Table(
         what="text8, its first 12.5 million characters: bits per character on the test part",
         task=CharLM(corpus="text8"),
-        rows=(*_CHARACTERS, _SAB_TEXT),
+        rows=(*_CHARACTERS, *_SAB_TEXT),
         stop_at=None,
         budget=50_000,
         quick={"corpus": "docs"},
