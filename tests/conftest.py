@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import struct
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sabsim.cli import main
 from sabsim.data import DATA_SETS, DataFile, DataSet, Version
@@ -46,6 +48,23 @@ def killed_at() -> Callable[[Any, str, int], AbstractContextManager[None]]:
                 yield
 
     return killed_at
+
+
+@pytest.fixture
+def waiting_is_an_error() -> Callable[[], AbstractContextManager[None]]:
+    """`with waiting_is_an_error():` what makes the host wait for the CUDA device raises RuntimeError."""
+
+    @contextmanager
+    def waiting_is_an_error() -> Iterator[None]:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "a prototype feature": as an error it would leave the mode switched on
+                torch.cuda.set_sync_debug_mode("error")
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return waiting_is_an_error
 
 
 @pytest.fixture

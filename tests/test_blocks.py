@@ -5,7 +5,7 @@ What a CUDA graph needs of the host is tried here with a stand-in for the captur
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,13 +286,12 @@ def test_cuda_graphs_equal_steps_one_by_one(run: RunConfig) -> None:
 
 
 @pytest.mark.parametrize("task", [pytest.param(task, marks=cuda, id=task.name) for task in TASKS])
-def test_cuda_steps_taken_at_once_do_not_wait(task: Task) -> None:
+def test_cuda_steps_taken_at_once_do_not_wait(
+    task: Task, waiting_is_an_error: Callable[[], AbstractContextManager[None]]
+) -> None:
     stream = task.stream(streams=4, seed=0, stagger=True, device="cuda")
     y = torch.zeros(stream.length, 4, task.d_out, device="cuda")
     stream.take(stream.length)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         for _ in range(3):
             stream.score_all(y, stream.take(stream.length))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

@@ -4,7 +4,7 @@ import inspect
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -312,19 +312,26 @@ def test_a_planted_mistake_is_seen_without_values(mistake: Any, no_device: NoDev
 # On a CUDA device
 
 
-@contextmanager
-def waiting_is_an_error() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "a prototype feature"
-        torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+def test_waiting_is_an_error_only_within(
+    waiting_is_an_error: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch warns when the mode is set, and a warning is an error here: the mode must not stay for the tests to come."""
+    modes = ["default"]
+
+    def as_torch_does(mode: str) -> None:
+        modes.append(mode)
+        if mode == "error":
+            warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", as_torch_does)
+    with suppress(RuntimeError), waiting_is_an_error():
+        assert modes[-1] == "error"
+        raise RuntimeError
+    assert modes[-1] == "default"
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, marks=cuda, id=str(case)) for case in CASES])
-def test_cuda_never_waits_for_the_host(case: Case) -> None:
+def test_cuda_never_waits_for_the_host(case: Case, waiting_is_an_error: Callable[[], AbstractContextManager[None]]) -> None:
     learner = case.learner(device="cuda", dtype=torch.float32)
     done = [torch.full((STREAMS,), t % 5 == 0, device="cuda") for t in range(13)]
     x, signal = (torch.ones(STREAMS, width, device="cuda") for width in (D_IN, D_OUT))

@@ -1,6 +1,8 @@
 """The task streams against obvious descriptions of their sequences, autograd, and their own statistics."""
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -565,16 +567,13 @@ def test_steps_and_scores_reuse_their_buffers(name: str) -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", NAMES)
-def test_on_cuda(name: str) -> None:
+def test_on_cuda(name: str, waiting_is_an_error: Callable[[], AbstractContextManager[None]]) -> None:
     task = SMALL[name]
     stream = task.stream(streams=4, seed=0, stagger=True, device="cuda")
     y = torch.zeros(4, task.d_out, device="cuda")
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         for _ in range(3 * stream.length):
             stream.score(y, stream.next())
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     state = stream.state_dict()
     expected = record(stream, 3 * stream.length)
     stream.load_state_dict(state)
