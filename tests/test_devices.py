@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import sabsim.learner
+import sabsim.parts
 from sabsim import SAB, SGD, TBPTT, Adam, BlockGraph, CreditRule, Immediate, Network, StreamingLearner
 from sabsim.macrostate import Macrostate
 from sabsim.replay import Replay
@@ -279,7 +279,7 @@ class NoDevice(TorchDispatchMode):
 
 @pytest.fixture
 def no_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[NoDevice]:
-    monkeypatch.setattr(sabsim.learner, "choose_device", torch.device)
+    monkeypatch.setattr(sabsim.parts, "choose_device", torch.device)
     monkeypatch.setattr(torch, "Generator", HostGenerator)
     with NoDevice() as mode:
         yield mode

@@ -38,7 +38,7 @@ def _text(budget: int, passes: int) -> Full:
         optimizer={"lr": 3e-3, **_LARGE_BATCH},
         run={"streams": 128, "eval_every": 25_000, "eval_sequences": 1_280, "checkpoint_every": 150_000, "tf32": True},
         budget=budget,
-        note=f"n = 1,000 as in the paper, 128 streams, at most {passes} passes of the training text.",
+        note=f"n = 1,000 as in the paper, 128 streams, {passes} passes of the training text unless said otherwise.",
     )
 
 
