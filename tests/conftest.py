@@ -149,3 +149,15 @@ class Page(HTMLParser):
 def read_page() -> Callable[[Path], Page]:
     """Reads a page of HTML."""
     return Page
+
+
+WORDS = "the cat sat on the mat and saw a rat that ate the oats "
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 2,000 characters: 1,800 to train with, 100 and 100."""
+    path = tmp_path_factory.mktemp("text") / "story.txt"
+    rng = np.random.default_rng(0)
+    path.write_text(" ".join(rng.choice(WORDS.split(), 800).tolist())[:2000])
+    return path
