@@ -6,7 +6,8 @@ from .page import PARTS, render_page
 from .paper import PAPER, Published, published
 from .rendering import as_markdown
 from .store import merge, stored_rows, write_table
-from .tables import TABLES, Row, Table, plan
+from .table import Row, Table
+from .tables import TABLES, plan
 
 __all__ = [
     "PAPER",

@@ -11,7 +11,8 @@ from sabsim.errors import SabsimError
 from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder, read_json
 
-from .tables import TABLES, Row, Table, config, run_name
+from .table import Row, Table
+from .tables import TABLES, config, run_name
 
 
 def with_origin(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:

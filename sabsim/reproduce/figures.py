@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy import stats
 
-from .tables import TABLES, Row, run_name
+from .table import Row
+from .tables import TABLES, run_name
 
 Kept = TypeVar("Kept")
 

@@ -9,16 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .table import Row
+
 
 @dataclass(frozen=True, kw_only=True)
 class Full:
-    """What the runs of a table at full size have: options that differ from the task's recipe, most sequences, a note."""
+    """What the runs of a table at full size have: options that differ from the task's recipe, most sequences, a note.
+
+    ``rows``: such as there are at this size only.
+    """
 
     learner: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     run: Mapping[str, Any]
     budget: int
     note: str
+    rows: tuple[Row, ...] = ()
 
 
 _LARGE_BATCH = {"lr_schedule": "cosine", "warmup_updates": 200, "amsgrad": False, "eps": 1e-8}
@@ -42,20 +48,30 @@ def _text(budget: int, passes: int) -> Full:
     )
 
 
-def _images(budget: int, passes: int) -> Full:
+def _images(budget: int, passes: int, rows: tuple[Row, ...] = ()) -> Full:
     return Full(
         learner={},
         optimizer={},
         run={"eval_every": 25_000, "eval_sequences": 2_000, "checkpoint_every": 50_000},
+        rows=rows,
         budget=budget,
         note=f"n = 128 as in the paper, 16 streams in phase, {passes} passes of the training images.",
     )
 
 
+_PERMUTED_BUDGET = 440_000
+# An update of every sequence in which something is replayed, 16 side by side.
+_WHOLE_IMAGE = Row(
+    name="SAB (56, 14, 56)",
+    learner={"k_trunc": 56, "k_top": 14, "k_att": 56, "slots": 14, "replays": 14, "dropout": 0.25, "trigger": "replay"},
+    optimizer={"lr": 5e-3, "weight_decay": 0.3, "average": 0.99, "decay_updates": _PERMUTED_BUDGET // 16},
+)
+"""Longer segments, which together are the whole image, and all of its states read."""
+
 FULL: dict[str, Full] = {
     "table6": _text(200_000, 4),
     "table7": _text(450_000, 4),
     "table8": _images(275_000, 5),
-    "table8-permuted": _images(440_000, 8),
+    "table8-permuted": _images(_PERMUTED_BUDGET, 8, (_WHOLE_IMAGE,)),
 }
 """By the table's name."""

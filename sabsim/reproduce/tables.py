@@ -8,66 +8,18 @@ these needed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder
 from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
 from sabsim.runs.recipes import recipe_of
 from sabsim.runs.sweep import Planned
-from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels, Task
+from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels
 
 from .full import FULL, Full
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of a table: a learner.
-
-    ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``: options that
-    differ from the task's recipe; ``leads``: it runs first and stops when the task is solved, and the others get as many
-    sequences; ``alone``: how many it needs is nothing to the others.
-    """
-
-    name: str
-    learner: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: Mapping[str, Any] = field(default_factory=dict)
-    leads: bool = False
-    alone: bool = False
-
-    @property
-    def folder(self) -> str:
-        """The name as a folder's."""
-        return "".join(letter if letter.isalnum() else "-" for letter in self.name).strip("-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table of the paper.
-
-    ``what`` it measures; ``task``; ``stop_at``: metric at which rows that lead stop, None: never; ``budget``: most
-    sequences of a row; ``quick``: options of the task with ``--quick``; ``rows`` in order; ``note``: what is not as in
-    the paper; ``lengths``: T at which runs are played when they have ended (`sabsim.reproduce.transfer`); ``learner``,
-    ``optimizer``, ``run``: options of all rows that differ from the task's recipe.
-    """
-
-    what: str
-    task: Task
-    rows: tuple[Row, ...]
-    stop_at: float | None
-    budget: int
-    quick: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
-    lengths: tuple[int, ...] = ()
-    learner: Mapping[str, Any] = field(default_factory=dict)
-    optimizer: Mapping[str, Any] = field(default_factory=dict)
-    run: Mapping[str, Any] = field(default_factory=dict)
-
-    def row(self, name: str) -> Row:
-        """The row of this name. Raises KeyError without one."""
-        return next(row for row in self.rows if row.name == name)
+from .table import Row, Table
 
 
 def _sab(k: int) -> Row:
@@ -177,6 +129,7 @@ def _pixels(permuted: bool) -> Table:
 def _at_full_size(table: Table, full: Full) -> Table:
     return replace(
         table,
+        rows=(*table.rows, *full.rows),
         what=f"{table.what}; at the paper's size",
         budget=full.budget,
         note=full.note,
