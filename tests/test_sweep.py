@@ -6,17 +6,20 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentRunOptions
 from sabsim.agents.ambrose import work
 
-from sabsim.errors import ConfigError
+import sabsim.runs.sweep as sweep_module
+from sabsim.errors import ConfigError, SabsimError
 from sabsim.runs.sweep import Planned, SweepDisplay, sweep
 
 SMALL = AgentConfig(
@@ -78,6 +81,24 @@ def test_a_killed_sweep_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> No
     until(lambda: not Path(f"/proc/{worker}").exists())
     assert (tmp_path / "a" / "checkpoint.safetensors").stat().st_mtime_ns > before
     assert not (tmp_path / "b").exists()
+
+
+def test_what_is_queued_is_not_begun_when_the_sweep_is_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may take up the next run before it hears that it is to end."""
+    halt = threading.Event()
+    monkeypatch.setattr(sweep_module, "_HALT", halt)
+    begun: list[Path] = []
+
+    def begin(config: Any, *, out: Path, resume: bool, display: Any) -> dict[str, Any]:
+        begun.append(out)
+        return {}
+
+    run = Planned(name="b", config=SMALL, out=tmp_path / "b")
+    assert sweep_module._run(run, begin) == {}
+    halt.set()
+    with pytest.raises(SabsimError, match="interrupted"):
+        sweep_module._run(run, begin)
+    assert begun == [run.out]
 
 
 def until(happened: Callable[[], bool]) -> None:

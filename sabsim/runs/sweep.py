@@ -239,6 +239,8 @@ def _outlive_no_parent() -> None:
 
 def _run(run: Planned, work: Work) -> dict[str, Any]:
     with _AT_WORK:
+        if _HALT.is_set():  # a run that was queued when the sweep was to stop, taken up before this process has ended
+            raise SabsimError("interrupted")
         try:
             return work(run.config, out=run.out, resume=True, display=_Reporter(run.name))
         except KeyboardInterrupt as error:
