@@ -70,6 +70,7 @@ PAPER: Mapping[str, Mapping[str, Published]] = {
     "table7": {f"SAB (20, 5, {k_att})": _ke(1.53, 2, same_setting=False) for k_att in (10, 5)},
     "table8": {f"SAB (14, {k}, 14)": _ke(0.911, 3, same_setting=False) for k in (5, 10)},
     "table8-permuted": {f"SAB (14, {k}, 14)": _ke(0.942, 3, same_setting=False) for k in (5, 10)},
+    "table8-permuted-full": {"SAB (56, 14, 56)": _ke(0.942, 3, same_setting=False)},
     "transfer": {
         "SAB, T = 200": _kerg(0.95),
         "SAB, T = 400": _kerg(0.75),
@@ -85,5 +86,6 @@ PAPER: Mapping[str, Mapping[str, Published]] = {
 
 
 def published(table: str, row: str) -> Published | None:
-    """The figure of a row, None where none was found; a table at the paper's size has those of the small one."""
-    return PAPER.get(table.removesuffix("-full"), {}).get(row)
+    """The figure of a row, None where none was found; a table at the paper's size has those of the small one as well."""
+    figures = {**PAPER.get(table.removesuffix("-full"), {}), **PAPER.get(table, {})}
+    return figures.get(row)
