@@ -148,3 +148,11 @@ def test_figure_3_is_drawn_with_its_run_beside_it(tmp_path: Path, capsys: pytest
 )
 def test_a_mistake_is_one_line(arguments: str, words: str, mistake: Callable[..., str]) -> None:
     assert words in mistake(*arguments.split())
+
+
+def test_quick_runs_are_evaluated_in_time() -> None:
+    """On data the parameters that did best are the result: they must not be those before any training."""
+    for table in TABLES.values():
+        for row in table.rows:
+            quick = tables.config(table, row, 0, quick=True).run
+            assert quick.eval_every <= quick.budget // 4

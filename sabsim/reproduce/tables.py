@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder
-from sabsim.runs.options import LearnerOptions, OptimizerOptions, RunOptions
+from sabsim.runs.options import LearnerOptions, OptimizerOptions
 from sabsim.runs.recipes import recipe_of
 from sabsim.runs.sweep import Planned
 from sabsim.tasks import Adding, CharLM, Copying, Denoise, Pixels
@@ -196,8 +196,10 @@ def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None
     task = replace(table.task, **table.quick) if quick else table.task
     learner: LearnerOptions = replace(recipe.learner, **{**table.learner, **row.learner})
     optimizer: OptimizerOptions = replace(recipe.optimizer, **{**table.optimizer, **row.optimizer})
-    run: RunOptions = replace(
-        replace(recipe.run, **table.run),
+    run = replace(recipe.run, **table.run)
+    run = replace(
+        run,
+        eval_every=min(run.eval_every, QUICK_BUDGET // 4) if quick else run.eval_every,
         seed=seed,
         budget=budget or (QUICK_BUDGET if quick else table.budget),
         stop_at=table.stop_at if row.leads else None,
