@@ -16,14 +16,20 @@ void sab_pack_weights(const Learner *l)
     }
 }
 
+/* `to` becomes `from` times the mask in each of `steps` steps, (steps, B, w) both. */
+static void times_mask(const Learner *l, int64_t steps, int64_t width, const real *from, real *to)
+{
+    const int64_t one = l->streams * width;
+    for (int64_t step = 0; step < steps; step++)
+        for (int64_t i = 0; i < one; i++) to[step * one + i] = from[step * one + i] * l->mask[i];
+}
+
 /* What the mask leaves of the readout's inputs in `steps` steps from ring position t on, in `masked`. */
 static const real *mask_readout(const Learner *l, int64_t t, int64_t steps, int64_t width)
 {
-    const int64_t one = l->streams * width;
-    const real *readout = l->readout + t * one;
+    const real *readout = l->readout + t * l->streams * width;
     if (!l->mask) return readout;
-    for (int64_t step = 0; step < steps; step++)
-        for (int64_t i = 0; i < one; i++) l->masked[step * one + i] = readout[step * one + i] * l->mask[i];
+    times_mask(l, steps, width, readout, l->masked);
     return l->masked;
 }
 
@@ -114,8 +120,7 @@ void sab_backward(const Learner *l, real *input_credit, int64_t fresh)
     add_rows(l->block * streams, o, signal, l->db_out);
     memset(l->dy, 0, sizeof(real) * l->block * streams * width);
     times(l->block * streams, width, o, signal, o, l->W_out, width, l->dy, width);
-    if (l->mask)
-        for (int64_t i = 0; i < l->block * streams * width; i++) l->dy[i] *= l->mask[i % (streams * width)];
+    if (l->mask) times_mask(l, l->block, width, l->dy, l->dy);
     memset(l->dh, 0, sizeof(real) * streams * n);
     memset(l->dc, 0, sizeof(real) * streams * n);
     const int64_t held = l->slots ? list_held(l, first, fresh) : 0;
