@@ -43,8 +43,9 @@ class Optimizer(ABC):
     ``lr_floor`` times lr, with z = signals / ``decay_updates``. They need no end and suit an endless stream. An update
     counts as a signal by the share of its gradient norm in the usual one, at most 1: quiet stretches, long in one task and
     short in another, use up nothing; times the ``counts`` that ``update`` is told, if any. With ``linear`` and
-    ``cosine`` it falls to 0 over ``decay_updates`` updates; ``constant`` leaves it. Over the first ``warmup_updates``
-    updates it rises in proportion to their number, whatever the schedule makes of it.
+    ``cosine`` it falls to 0 over ``decay_updates`` updates, and ``restarts`` times begins again at lr (warm restarts, Loshchilov
+    & Hutter 2017, arXiv 1608.03983, eq. 5, with cycles of one length); ``constant`` leaves it. Over the first
+    ``warmup_updates`` updates it rises in proportion to their number, whatever the schedule makes of it.
 
     ``weight_decay``: decoupled (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's
     parameters alone. ``average``: decay per update of a running mean of the parameters, which is what an evaluation uses
@@ -59,6 +60,7 @@ class Optimizer(ABC):
     clip: float = 1.0
     schedule: Schedule = "constant"
     decay_updates: int = 0
+    restarts: int = 0
     lr_floor: float = 0.02
     warmup_updates: int = 0
     weight_decay: float = 0.0
@@ -83,6 +85,10 @@ class Optimizer(ABC):
             raise ConfigError(f"schedule = {self.schedule!r}: must be one of {', '.join(get_args(Schedule))}")
         if self.schedule != "constant" and self.decay_updates < 1:
             raise ConfigError(f"decay_updates = {self.decay_updates}: schedule {self.schedule} needs at least 1")
+        if self.restarts < 0:
+            raise ConfigError(f"restarts = {self.restarts}: must be 0 (none) or more")
+        if self.restarts and self.schedule not in ("linear", "cosine"):
+            raise ConfigError(f"restarts = {self.restarts}: schedule {self.schedule} has none; linear and cosine have")
 
     def state(self, flat: Tensor) -> OptimState:
         """Moment vectors and average like ``flat``; updates and signals so far, the last norm, the mean square of norms."""
@@ -153,7 +159,8 @@ class Optimizer(ABC):
         if self.schedule in ("inverse", "rsqrt"):
             share = 1 / (1 + state["signals"] / self.decay_updates)
             return self.lr * (share if self.schedule == "inverse" else share.sqrt()).clamp(min=self.lr_floor)
-        left = 1 - (state["updates"].to(state["norm"].dtype) / self.decay_updates).clamp(max=1.0)
+        cycles = state["updates"].to(state["norm"].dtype) / self.decay_updates
+        left = torch.where(cycles < 1 + self.restarts, 1 - cycles % 1, 0.0)
         shape = left if self.schedule == "linear" else 0.5 - 0.5 * torch.cos(pi * left)
         return self.lr * shape
 

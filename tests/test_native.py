@@ -81,7 +81,7 @@ CASES = [
     Case(credit=RULE, retention=All(slots=40), optimizer=SGD(lr=0.01, momentum=0.5)),
     Case(credit=RULE, optimizer=Adam(schedule="rsqrt", decay_updates=9, weight_decay=0.1, spike=1.2, clip=0.0)),
     Case(credit=RULE, optimizer=Adam(schedule="inverse", decay_updates=9, warmup_updates=7)),
-    Case(credit=RULE, optimizer=Adam(schedule="linear", decay_updates=50, amsgrad=False, spike=0.0)),
+    Case(credit=RULE, optimizer=Adam(schedule="linear", decay_updates=6, restarts=3, amsgrad=False, spike=0.0)),
     Case(credit=RULE, optimizer=Adam(schedule="cosine", decay_updates=90, clip=0.2)),
     Case(credit=replace(RULE, k_trunc=7), hidden=64),
     Case(credit=replace(RULE, update_every=3), dropout=0.3),

@@ -120,6 +120,20 @@ def test_the_step_size_follows_its_schedule(schedule: str, share: Callable[[floa
     assert (rates.diff(dim=0) <= 1e-15).all()
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_restart_begins_the_schedule_again(schedule: str) -> None:
+    """The update that would have step size 0 has the full one instead; after the last cycle it stays at 0."""
+    decay, gradient = 8, torch.ones(30, SIZE, dtype=torch.float64)
+    options = {"lr": 0.5, "clip": 0.0, "schedule": schedule, "decay_updates": decay}
+    once, twice = (
+        -torch.diff(follow(SGD(**options, restarts=n), gradient), dim=0, prepend=start().unsqueeze(0))[:, 0]
+        for n in (0, 2)
+    )
+    cycle = torch.cat((torch.tensor([0.5], dtype=torch.float64), once[: decay - 1]))
+    expected = torch.cat((once[: decay - 1], cycle, cycle, torch.zeros(30 - 3 * decay + 1, dtype=torch.float64)))
+    torch.testing.assert_close(twice, expected, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "inverse", "rsqrt", "linear", "cosine"])
 def test_the_step_size_warms_up_to_its_schedule(schedule: str) -> None:
     """Update number u is made with the share u / `warmup_updates` of the step size it has without, at most all of it."""
@@ -246,6 +260,8 @@ def test_single_precision_stays_single(rule: Optimizer) -> None:
         (lambda: SGD(schedule="cosine", decay_updates=-3), "decay_updates = -3"),
         (lambda: SGD(spike=-1.0), "spike = -1.0"),
         (lambda: SGD(average=1.0), "average = 1.0"),
+        (lambda: SGD(schedule="cosine", decay_updates=3, restarts=-1), "restarts = -1"),
+        (lambda: SGD(restarts=1), "restarts = 1: schedule constant"),
         (lambda: SGD(lr_floor=-0.1), "lr_floor = -0.1"),
         (lambda: SGD(warmup_updates=-1), "warmup_updates = -1"),
         (lambda: ObGD(lr=0.0), "lr = 0.0"),

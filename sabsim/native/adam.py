@@ -21,7 +21,7 @@ class NativeAdam:
         self._calls, self._struct = calls, Struct("Adam", calls.like.dtype)
         self._struct.set(**{name: getattr(adam, name) for name in _NUMBERS})
         self._struct.set(usual_decay=USUAL_DECAY, outlier=OUTLIER, average_decay=adam.average)
-        self._struct.set(schedule=_SCHEDULES.index(adam.schedule), decay_updates=adam.decay_updates)
+        self._struct.set(schedule=_SCHEDULES.index(adam.schedule), decay_updates=adam.decay_updates, restarts=adam.restarts)
         self._struct.set(warmup_updates=adam.warmup_updates)
         self._struct.set(size=calls.like.numel(), amsgrad=adam.amsgrad)
         self._finite = (torch.tensor(False), torch.tensor(True))

@@ -172,6 +172,7 @@ typedef struct {
     int64_t amsgrad;
     double lr;
     double decay_updates;
+    double restarts;
     double warmup_updates;
     double beta_1;
     double beta_2;

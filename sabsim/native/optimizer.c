@@ -8,8 +8,9 @@ enum { CONSTANT, INVERSE, RSQRT, LINEAR, COSINE };
 
 static double scheduled(const Adam *a)
 {
-    const double signals = a->signals[0] / a->decay_updates, past = (double)a->updates[0] / a->decay_updates;
-    const double share = a->schedule == INVERSE ? 1 / (1 + signals) : 1 / sqrt(1 + signals), left = past > 1 ? 0 : 1 - past;
+    const double signals = a->signals[0] / a->decay_updates, cycles = (double)a->updates[0] / a->decay_updates;
+    const double share = a->schedule == INVERSE ? 1 / (1 + signals) : 1 / sqrt(1 + signals);
+    const double left = cycles < 1 + a->restarts ? 1 - fmod(cycles, 1) : 0;
     switch (a->schedule) {
     case INVERSE:
     case RSQRT: return a->lr * (share > a->lr_floor ? share : a->lr_floor);

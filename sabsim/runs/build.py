@@ -186,6 +186,7 @@ def build_optimizer(options: OptimizerOptions) -> Optimizer:
         clip=options.clip,
         schedule=schedule,
         decay_updates=options.decay_updates or 0,
+        restarts=options.restarts,
         weight_decay=options.weight_decay,
         lr_floor=options.lr_floor,
         warmup_updates=options.warmup_updates,

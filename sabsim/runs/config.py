@@ -144,7 +144,7 @@ class RunConfig:
                 "how many updates there will be; give decay_updates"
             )
         steps = ceil(self.run.budget / max(1, self.run.streams)) * self.task.period
-        return max(1, steps // self._block)
+        return max(1, steps // (self._block * (1 + max(0, self.optimizer.restarts))))
 
     @property
     def _block(self) -> int:

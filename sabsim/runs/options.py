@@ -101,6 +101,8 @@ class OptimizerOptions:
         int | None, arg(metavar="UPDATES", help_behavior_hint="(default: inverse, rsqrt 3000, else those of the budget)")
     ] = None
     """D of inverse and rsqrt, in updates as strong as usual; updates until linear or cosine reaches 0."""
+    restarts: Annotated[int, arg(metavar="N")] = 0
+    """Times that linear or cosine, once at 0, begins again (warm restarts)."""
     lr_floor: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Share of the learning rate below which inverse and rsqrt do not fall."""
     warmup_updates: Annotated[int, arg(metavar="UPDATES")] = 0
