@@ -43,8 +43,8 @@ class Optimizer(ABC):
     ``lr_floor`` times lr, with z = signals / ``decay_updates``. They need no end and suit an endless stream. An update
     counts as a signal by the share of its gradient norm in the usual one, at most 1: quiet stretches, long in one task and
     short in another, use up nothing; times the ``counts`` that ``update`` is told, if any. With ``linear`` and
-    ``cosine`` it falls to 0 over ``decay_updates`` updates, and ``restarts`` times begins again at lr (warm restarts, Loshchilov
-    & Hutter 2017, arXiv 1608.03983, eq. 5, with cycles of one length); ``constant`` leaves it. Over the first
+    ``cosine`` it falls to 0 over ``decay_updates`` updates, and ``restarts`` times begins again at lr (warm restarts,
+    Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, with cycles of one length); ``constant`` leaves it. Over the first
     ``warmup_updates`` updates it rises in proportion to their number, whatever the schedule makes of it.
 
     ``weight_decay``: decoupled (Loshchilov & Hutter 2019), per unit of step size; the learner applies it to the salience's

@@ -126,8 +126,7 @@ def test_a_restart_begins_the_schedule_again(schedule: str) -> None:
     decay, gradient = 8, torch.ones(30, SIZE, dtype=torch.float64)
     options = {"lr": 0.5, "clip": 0.0, "schedule": schedule, "decay_updates": decay}
     once, twice = (
-        -torch.diff(follow(SGD(**options, restarts=n), gradient), dim=0, prepend=start().unsqueeze(0))[:, 0]
-        for n in (0, 2)
+        -torch.diff(follow(SGD(**options, restarts=n), gradient), dim=0, prepend=start().unsqueeze(0))[:, 0] for n in (0, 2)
     )
     cycle = torch.cat((torch.tensor([0.5], dtype=torch.float64), once[: decay - 1]))
     expected = torch.cat((once[: decay - 1], cycle, cycle, torch.zeros(30 - 3 * decay + 1, dtype=torch.float64)))
