@@ -94,6 +94,24 @@ def test_the_best_parameters_are_played_at_the_end(
     assert_equal_runs(tmp_path / "run", tmp_path / "killed")
 
 
+@pytest.mark.parametrize(("eval_every", "kept"), [(60, 60), (1000, 0)])
+def test_the_last_parameters_are_a_candidate(
+    eval_every: int, kept: int, story: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no evaluation is due at the end; a longer run, which has another last, knows nothing of them."""
+    short, longer = (config(story, eval_every=eval_every, budget=budget) for budget in (90, 150))
+    summary = run(short, out=tmp_path / "run")
+    curve = read_rows(tmp_path / "run" / "run.sqlite", "SELECT sequences, metric FROM metrics WHERE split = 'held-out'")
+    assert (summary["best_at"], curve[-1][0]) == (90, 90)
+    assert curve[-1][1] == min(metric for _, metric in curve)
+    assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["bpc"] == summary["bpc"]
+    assert load_checkpoint(RunFolder(tmp_path / "run")).numbers["best"]["sequences"] == kept
+    run(longer, out=tmp_path / "run", resume=True)
+    run(longer, out=tmp_path / "once")
+    assert_equal_runs(tmp_path / "once", tmp_path / "run")
+
+
 @pytest.mark.parametrize("options", [{}, {"budget": 200, "streams": 2}])
 def test_killed_and_resumed_it_is_the_same_run(
     options: dict[str, Any],

@@ -333,10 +333,3 @@ def test_mnist_itself(real_data: str) -> None:
     for image, label in (stream[0] for stream in seen):
         matches = np.flatnonzero((np.abs(test.pixels["test"] / 255 - np.array(image)) < 1e-6).all(1))
         assert [test.labels["test"][i] for i in matches] == [label]
-
-
-def test_a_run_too_short_to_be_evaluated_is_refused(tmp_path: Path, mistake: Callable[..., str]) -> None:
-    """Its result would be the parameters before any training."""
-    said = mistake("run", "pixels", "--budget", "2000", "--eval-every", "4000", "--out", str(tmp_path / "run"))
-    assert said.startswith("eval_every = 4000: must be at most budget = 2000: ")
-    assert not (tmp_path / "run").exists()

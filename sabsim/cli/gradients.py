@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(config.run.threads)
     seed = config.run.seed if options.seed is None else options.seed
     console = Console(highlight=False)
-    learned: Any = checkpoint.states.get("best", checkpoint.states["parameters"])
+    learned: Any = checkpoint.played
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("rules", total=None)
         measured = measure(

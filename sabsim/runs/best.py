@@ -25,9 +25,13 @@ class Best:
         self.figures: dict[str, Any] = {}
         """`sequences` trained when they were kept, and the `metric` that they had"""
 
+    def beaten_by(self, result: HeldOut) -> bool:
+        """Whether this is better than what is kept."""
+        return not self.figures or self._sign * result.metric > self._sign * self.figures["metric"]
+
     def look(self, result: HeldOut, learned: Mapping[str, Tensor], *, sequences: int) -> None:
         """Keep these parameters if they did better than any before."""
-        if not self.figures or self._sign * result.metric > self._sign * self.figures["metric"]:
+        if self.beaten_by(result):
             self.keep(result, learned, sequences=sequences)
 
     def keep(self, result: HeldOut, learned: Mapping[str, Tensor], *, sequences: int) -> None:

@@ -233,8 +233,3 @@ def _check(config: RunConfig) -> None:
     if run.record_streams > run.streams:
         raise ConfigError(f"record_streams = {run.record_streams}: must be at most streams = {run.streams}")
     choose("dtype", run.dtype, DTYPES)
-    if run.eval_every > run.budget and config.task.available("validation") is not None:
-        raise ConfigError(
-            f"eval_every = {run.eval_every}: must be at most budget = {run.budget}: the parameters that do best in an "
-            "evaluation are the result, and the only one would be that before any training"
-        )

@@ -34,6 +34,12 @@ class Checkpoint:
     states: dict[str, State]
     numbers: dict[str, Any]
 
+    @property
+    def played(self) -> State:
+        """The parameters that an evaluation plays: those that did best on the validation part, if the run kept any."""
+        last = "best" not in self.states or self.numbers.get("last_is_best", False)
+        return self.states["parameters" if last else "best"]
+
 
 def save_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint of the run.

@@ -1,7 +1,7 @@
 """The run loop: steps in blocks; between blocks it records, evaluates, saves and shows.
 
-A task with data of its own is evaluated on their validation part; the parameters that did best there are kept, and the
-final evaluation plays those on the test part.
+A task with data of its own is evaluated on their validation part; the parameters that did best there are kept. At the end
+the last ones are a candidate too, wherever an evaluation was due, and the final evaluation plays the best on the test part.
 
 Blocks end where a period ends (or, where updates do not, after as many as there is room for, at most `LONGEST_BLOCK`
 steps), at step counts that do not depend on when a run was interrupted. Whatever decides anything, such as sums and row
@@ -26,9 +26,9 @@ from sabsim.runs.database import RunDatabase
 from sabsim.runs.evaluate import HeldOut, held_out
 from sabsim.runs.folder import RunFolder, write_json
 from sabsim.runs.interrupts import Interrupted, Interrupts
-from sabsim.runs.machine import rss_mb, utc_now
+from sabsim.runs.metrics import Metrics
 from sabsim.runs.progress import Display, Status
-from sabsim.runs.recorder import Recorder, Totals
+from sabsim.runs.recorder import Recorder
 from sabsim.runs.summary import summarise
 from sabsim.tasks import Part
 
@@ -66,14 +66,14 @@ class Loop:
         self._folder, self._database, self._recorder, self._display = folder, database, recorder, display
         fits = self._learner.credit.block <= recorder.buffers.capacity
         self._blocks = blocks_of(self._learner, self._stream) if fits else None
-        self._evaluated_at: int | None = None
+        self._metrics = Metrics(parts, database=database, recorder=recorder)
         self._saved_at = 0
-        self._updates_at = 0
         self._reached = False
-        self._train: tuple[float | None, float | None, float | None] = (None, None, None)
         self._held_out: HeldOut | None = None
         task = parts.config.task
         self._best = None if task.available("validation") is None else Best(higher_is_better=task.higher_is_better)
+        self._last: HeldOut | None = None
+        self._last_is_best = False
         self._seconds_before = 0.0
         self._training_seconds = 0.0
         self._begun = self._committed = time.perf_counter()
@@ -96,14 +96,14 @@ class Loop:
             "task": self._config.task.name,
             "sequences": self.sequences,
             "step": self._learner.clock,
-            "evaluated_at": self._evaluated_at,
-            "updates_at": self._updates_at,
+            "evaluated_at": self._metrics.evaluated_at,
+            "updates_at": self._metrics.updates_at,
             "reached": self._reached,
             "seconds": self._seconds(),
             "training_seconds": self._training_seconds,
             "rows": self._database.counts(),
             "recorder": self._recorder.state_dict(),
-        } | ({"best": self._best.figures} if self._best else {})
+        } | ({"best": self._best.figures, "last_is_best": self._last_is_best} if self._best else {})
 
     def load_state_dict(self, state: dict[str, Any], *, best: State | None = None) -> None:
         """Continue where the loop that gave `state` stood; learner and stream are there already.
@@ -113,7 +113,7 @@ class Loop:
         """
         if self._best:
             self._best.restore(best, state["best"], device=self._learner.device)
-        self._evaluated_at, self._updates_at = state["evaluated_at"], state["updates_at"]
+        self._metrics.evaluated_at, self._metrics.updates_at = state["evaluated_at"], state["updates_at"]
         self._reached, self._saved_at = state["reached"], state["sequences"]
         self._seconds_before, self._training_seconds = state["seconds"], state["training_seconds"]
         self._recorder.load_state_dict(state["recorder"])
@@ -129,19 +129,16 @@ class Loop:
             Interrupted: asked to stop; a checkpoint was saved
         """
         with Interrupts() as interrupts, self._display:
-            if self._evaluated_at is None:
+            if self._metrics.evaluated_at is None:
                 self._evaluate()
             while not self.finished:
                 self._advance()
                 self._between_blocks()
                 if interrupts.signum is not None and not self.finished:
-                    self.save()
-                    done = f"{self.sequences} {self._config.task.unit}"
-                    raise Interrupted(f"stopped at {done}; '{self._folder.path}' goes on with --resume", interrupts.signum)
+                    raise Interrupted(self._leave("stopped"), interrupts.signum)
                 if self._until is not None and time.time() >= self._until and not self.finished:
-                    self.save()
-                    done = f"{self.sequences} {self._config.task.unit}"
-                    raise TimeUpError(f"time is up at {done}; '{self._folder.path}' goes on with --resume")
+                    raise TimeUpError(self._leave("time is up"))
+            self._look_at_the_last()
             self.save()
             return self._finish()
 
@@ -161,6 +158,11 @@ class Loop:
             states["best"] = self._best.learned
         save_checkpoint(self._folder, Checkpoint(states=states, numbers=self.state_dict()))
         self._saved_at = self.sequences
+
+    def _leave(self, why: str) -> str:
+        """Save before the budget is spent; returns what to say of it."""
+        self.save()
+        return f"{why} at {self.sequences} {self._config.task.unit}; '{self._folder.path}' goes on with --resume"
 
     def _advance(self) -> None:
         """One block of steps, and its rows."""
@@ -217,7 +219,7 @@ class Loop:
     def _between_blocks(self) -> None:
         """What is due: an evaluation, a checkpoint, a commit, a drawing."""
         run, sequences = self._config.run, self.sequences
-        if sequences // run.eval_every > (self._evaluated_at or 0) // run.eval_every:
+        if sequences // run.eval_every > (self._metrics.evaluated_at or 0) // run.eval_every:
             self._evaluate()
         if sequences // run.checkpoint_every > self._saved_at // run.checkpoint_every:
             self.save()
@@ -229,9 +231,9 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Write the training figures since the last evaluation, and the held-out ones of now."""
-        self._write_training()
+        self._metrics.write_training()
         result = self._play(self._config.run.eval_sequences)
-        self._write_metrics("held-out", result)
+        self._write("held-out", result)
         if self._best:
             self._best.look(result, self._learner.learned, sequences=self.sequences)
         if self._good(result):
@@ -239,17 +241,26 @@ class Loop:
             if self._reached and self._best:
                 # These are the ones that were confirmed, whatever did better on fewer sequences.
                 self._best.keep(result, self._learner.learned, sequences=self.sequences)
-        self._evaluated_at = self.sequences
+        self._metrics.evaluated_at = self.sequences
         self._display.evaluated(self._status())
+
+    def _look_at_the_last(self) -> None:
+        """Evaluate the last parameters, if that was not just done: nothing of it is kept for a longer run."""
+        if self._best and self._metrics.evaluated_at != self.sequences:
+            self._last = self._play(self._config.run.eval_sequences)
+            self._last_is_best = self._best.beaten_by(self._last)
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""
-        learned = self._best.learned if self._best else None
+        if self._last:
+            self._metrics.write_training()
+            self._write("held-out", self._last)
+        learned = self._best.learned if self._best and not self._last_is_best else None
         validation = self._play(None, learned=learned) if self._best else None
         if validation is not None:
-            self._write_metrics("validation", validation)
+            self._write("validation", validation)
         result = self._play(self._final_sequences(), part="test", learned=learned)
-        self._write_metrics("final", result)
+        self._write("final", result)
         self._database.commit()
         self._display.update(self._status())
         summary = summarise(
@@ -257,7 +268,7 @@ class Loop:
             self._learner,
             result,
             validation=validation,
-            best_at=self._best.figures["sequences"] if self._best else None,
+            best_at=self._best_at,
             sequences=self.sequences,
             reached=self._reached,
             seconds=self._seconds(),
@@ -265,6 +276,13 @@ class Loop:
         )
         write_json(self._folder.summary, summary)
         return summary
+
+    @property
+    def _best_at(self) -> int | None:
+        """Sequences trained when the parameters that the final evaluation plays were the learner's."""
+        if self._best is None:
+            return None
+        return self.sequences if self._last_is_best else self._best.figures["sequences"]
 
     def _final_sequences(self) -> int | None:
         """All there are, or many."""
@@ -285,41 +303,8 @@ class Loop:
             return False
         return result.metric >= goal if self._config.task.higher_is_better else result.metric <= goal
 
-    def _training_figures(self) -> tuple[float | None, float | None, float | None]:
-        """Loss, metric and replays per stream and update since the last evaluation; None without any."""
-        totals = self._recorder.totals
-        sequences = self.sequences - (self._evaluated_at or 0)
-        updates = (int(self._learner.updates) - self._updates_at) * self._config.run.streams
-        return (
-            totals.loss / sequences if sequences else None,
-            totals.metric / totals.count if totals.count else None,
-            totals.replays / updates if updates else None,
-        )
-
-    def _write_training(self) -> None:
-        loss, metric, replays = self._train = self._training_figures()
-        updates, sequences = int(self._learner.updates), self.sequences - (self._evaluated_at or 0)
-        if sequences:
-            row = (self.sequences, self._learner.clock, "train", sequences, loss, metric, replays, updates)
-            self._database.insert("metrics", [(*row, float(self._learner.gradient_norm))])
-        self._recorder.totals = Totals()
-        self._updates_at = updates
-
-    def _write_metrics(self, split: str, result: HeldOut) -> None:
-        updates = int(self._learner.updates)
-        row = (
-            self.sequences,
-            self._learner.clock,
-            split,
-            result.sequences,
-            result.loss,
-            result.metric,
-            None,
-            updates,
-        )
-        self._database.insert("metrics", [(*row, None)])
-        now = (self.sequences, self._learner.clock, self._seconds(), self._rate(), rss_mb(), utc_now())
-        self._database.insert("clock", [now])
+    def _write(self, split: str, result: HeldOut) -> None:
+        self._metrics.write(split, result, seconds=self._seconds(), rate=self._rate())
 
     def _seconds(self) -> float:
         return self._seconds_before + time.perf_counter() - self._begun
@@ -330,9 +315,7 @@ class Loop:
 
     def _status(self) -> Status:
         elapsed = time.perf_counter() - self._begun
-        since = self._training_figures()
-        # Right after an evaluation there is nothing since; what was written then is shown.
-        loss, metric, replays = since if self._recorder.totals.count else self._train
+        loss, metric, replays = self._metrics.shown
         return Status(
             sequences=self.sequences,
             budget=self._config.run.budget,

@@ -56,10 +56,8 @@ def play(
     """
     config = _fitting(config).resolved()
     learner = build_learner(config, learning=False)
-    # Those that did best on the validation part, if the run kept them: the summary's figures are theirs.
-    learned = checkpoint.states.get("best", checkpoint.states["parameters"])
     for name, parameter in learner.learned.items():
-        value = learned.get(name)
+        value = checkpoint.played.get(name)
         if not isinstance(value, torch.Tensor) or value.shape != parameter.shape:
             raise ConfigError(f"slots = {config.learner.slots}: parameter {name} has a shape that does not fit the run's")
         parameter.copy_(value)
