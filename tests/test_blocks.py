@@ -17,7 +17,7 @@ from torch import Tensor
 import sabsim.cli.run
 import sabsim.runs.blocks
 import sabsim.runs.evaluate
-import sabsim.runs.loop
+import sabsim.runs.stepping
 from sabsim.cli import main
 from sabsim.errors import TimeUpError
 from sabsim.runs import LearnerOptions, RunConfig, RunOptions, load_checkpoint, train
@@ -102,7 +102,7 @@ def require_same_runs(a: Path, b: Path) -> None:
 @pytest.fixture
 def by_blocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Lets runs go on by blocks, also where they would go by steps."""
-    return lambda: monkeypatch.setattr(sabsim.runs.loop, "blocks_of", Blocks)
+    return lambda: monkeypatch.setattr(sabsim.runs.stepping, "blocks_of", Blocks)
 
 
 def steps_only(learner: Any, stream: Any, **stretch: int) -> None:
@@ -113,7 +113,7 @@ def steps_only(learner: Any, stream: Any, **stretch: int) -> None:
 def test_a_run_by_blocks_equals_one_by_steps(
     run: RunConfig, tmp_path: Path, by_blocks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sabsim.runs.loop, "blocks_of", steps_only)
+    monkeypatch.setattr(sabsim.runs.stepping, "blocks_of", steps_only)
     train(run, out=tmp_path / "steps")
     by_blocks()
     train(run, out=tmp_path / "blocks")
@@ -170,7 +170,7 @@ def pretend_captures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(sabsim.runs.blocks, "capture", capture)
     monkeypatch.setattr(sabsim.runs.blocks, "warm_up", lambda call, device: [call() for _ in range(2)])
-    monkeypatch.setattr(sabsim.runs.loop, "blocks_of", OnDevice)
+    monkeypatch.setattr(sabsim.runs.stepping, "blocks_of", OnDevice)
     return played
 
 

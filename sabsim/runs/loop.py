@@ -3,9 +3,8 @@
 A task with data of its own is evaluated on their validation part; the parameters that did best there are kept. At the end
 the last ones are a candidate too, wherever an evaluation was due, and the final evaluation plays the best on the test part.
 
-Blocks end where a period ends (or, where updates do not, after as many as there is room for, at most `LONGEST_BLOCK`
-steps), at step counts that do not depend on when a run was interrupted. Whatever decides anything, such as sums and row
-counts, is taken at a block's end: this is why a resumed run equals an unbroken one bit for bit.
+Whatever decides anything, such as sums and row counts, is taken at the end of a stretch of steps (`stepping.py`), and
+these do not depend on when a run was interrupted: this is why a resumed run equals an unbroken one bit for bit.
 """
 
 from __future__ import annotations
@@ -17,9 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from sabsim.errors import NonFiniteError, TimeUpError
-from sabsim.learner import StreamingLearner
 from sabsim.runs.best import Best
-from sabsim.runs.blocks import Blocks, begin_within, blocks_of, part_of
 from sabsim.runs.build import Parts
 from sabsim.runs.checkpoint import Checkpoint, State, save_checkpoint
 from sabsim.runs.database import RunDatabase
@@ -29,6 +26,7 @@ from sabsim.runs.interrupts import Interrupted, Interrupts
 from sabsim.runs.metrics import Metrics
 from sabsim.runs.progress import Display, Status
 from sabsim.runs.recorder import Recorder
+from sabsim.runs.stepping import Stepping
 from sabsim.runs.summary import summarise
 from sabsim.tasks import Part
 
@@ -64,8 +62,7 @@ class Loop:
         self._until = until
         self._config, self._learner, self._stream = parts.config, parts.learner, parts.stream
         self._folder, self._database, self._recorder, self._display = folder, database, recorder, display
-        fits = self._learner.credit.block <= recorder.buffers.capacity
-        self._blocks = blocks_of(self._learner, self._stream) if fits else None
+        self._stepping = Stepping(parts, recorder=recorder)
         self._metrics = Metrics(parts, database=database, recorder=recorder)
         self._saved_at = 0
         self._reached = False
@@ -167,11 +164,7 @@ class Loop:
     def _advance(self) -> None:
         """One block of steps, and its rows."""
         begun = time.perf_counter()
-        count = self._stretch()
-        if self._blocks is None:
-            self._take_steps(count)
-        else:
-            self._take_blocks(self._blocks, count)
+        self._stepping.advance()
         try:
             self._learner.check()
             self._recorder.flush()
@@ -184,37 +177,6 @@ class Loop:
         spent = time.perf_counter() - begun
         self._training_seconds += spent
         self._training_here += spent
-
-    def _stretch(self) -> int:
-        """Steps to the end of a period; where that is not the end of a block, as many blocks as there is room for."""
-        room, block, period = self._recorder.buffers.capacity, self._learner.credit.block, self._stream.length
-        if room >= block:
-            room -= room % block
-        return min(room, period - self._stream.clock % period) if period % block == 0 else room
-
-    def _take_steps(self, count: int) -> None:
-        stream, learner, recorder = self._stream, self._learner, self._recorder
-        wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
-        for _ in range(count):
-            step = stream.next()
-            if stream.begins:
-                learner.reset(step.first)
-            score = stream.score(learner.step(step.x), step)
-            events = learner.learn(score.dL_dy, score.loss)
-            read = learner.read if wants_reads else None
-            recorder.take(step, score, read, events, learner.hidden if wants_hidden else None)
-
-    def _take_blocks(self, blocks: Blocks, count: int) -> None:
-        """The same, `count` being a multiple of the learner's block."""
-        learner, recorder, clock = self._learner, self._recorder, self._stream.clock
-        assert isinstance(learner, StreamingLearner)  # `blocks_of` has nothing for others
-        wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
-        steps = self._stream.take(count)
-        for first in range(0, count, blocks.size):
-            block = part_of(steps, first, blocks.size)
-            score, events = blocks.play(block, begins=begin_within(self._stream, clock + first, blocks.size))
-            read = learner.read_in_block if wants_reads else None
-            recorder.take_block(block, score, read, events, learner.hidden_in_block if wants_hidden else None)
 
     def _between_blocks(self) -> None:
         """What is due: an evaluation, a checkpoint, a commit, a drawing."""
