@@ -17,6 +17,7 @@ from torch import Tensor
 import sabsim.cli.run
 import sabsim.runs.blocks
 import sabsim.runs.evaluate
+import sabsim.runs.loop
 import sabsim.runs.stepping
 from sabsim.cli import main
 from sabsim.errors import TimeUpError
