@@ -147,7 +147,7 @@ def test_a_truncated_checkpoint_is_one_line(finished: Path, mistake: Callable[..
     [
         "copying --T 6 --slots 32 --seed 0",
         "adding --T 12 --credit tbptt --k-trunc 20 --k-top 3",
-        "denoise --T 12 --credit sab --replays 0 --retention reservoir",
+        "denoise --T 12 --credit sab --k-top 5 --replays 0 --retention reservoir",
         "copying --T 6 --preset released --salience mlp --sparsify dense --cell gru --dtype float64",
         "copying --T 6 --retention all --slots 40 --optimizer sgd --momentum 0.9 --clip 0",
         "copying --T 6 --trigger replay --update-every 2 --optimizer rmsprop --lr-schedule cosine --decay-updates 9",
@@ -247,6 +247,13 @@ def test_it_runs_as_a_module_and_survives_a_closed_pipe() -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     assert "usage" in done.stdout or done.stdout.strip() == ""
+
+
+def test_denoise_begins_with_a_recipe_of_its_own(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert main(["run", "denoise", "--T", "10", *QUICK, "--k-top", "3", "--quiet", "--out", str(out)]) == 0
+    learner = json.loads((out / "config.json").read_text())["learner"]
+    assert [learner[name] for name in ("input_scale", "k_trunc", "replays", "k_top")] == [1.0, 10, 5, 3]
 
 
 def test_adding_begins_with_a_recipe_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -179,7 +179,14 @@ TABLES: dict[str, Table] = {
     "denoise": Table(
         what="denoise, T = 200: accuracy over the ten digits",
         task=Denoise(T=200),
-        rows=(Row(name="LSTM, BPTT", learner={"credit": "bptt"}), _WITHOUT, _sab(5), *_attentive(15, 15)),
+        rows=(
+            Row(name="LSTM, BPTT", learner={"credit": "bptt"}),
+            *_tbptt(10, 20),
+            _WITHOUT,
+            _sab(5),
+            _sab(10),
+            *_attentive(15, 15),
+        ),
         stop_at=0.99,
         budget=200_000,
         quick={"T": 20},
