@@ -26,8 +26,8 @@ RECIPES: dict[str, Recipe] = {
         optimizer=OptimizerOptions(lr=8e-3, spike=0.0, lr_schedule="inverse", decay_updates=20_000, average=0.998),
         run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
-    # A digit must tell by itself which of the ten it is, wherever it comes: it has to leave a mark in the cell, which credit
-    # reaches from several of the states recalled (docs/decisions.md).
+    # A digit must tell by itself which of the ten it is, wherever it comes: it has to leave a mark in the cell, and credit
+    # has to reach several of the states recalled (docs/decisions.md).
     "denoise": Recipe(learner=LearnerOptions(input_scale=1.0, k_trunc=10, k_top=10, replays=5)),
     # A text has no resets: what novelty keeps would stay for ever, and the network would lean on it. Every character is a
     # learning signal, so nothing is to be explored, and the units need not last long to begin with.
