@@ -307,7 +307,6 @@ class Window:
         live = (memory.arrays["stamp"][rows] == stamp) & (stamp >= 0)
         slot = torch.where(live, index, self.slots)
         target = memory.rows(slot)
-        target = memory.rows(slot)
         streams, wide = index.shape[1], self.slots + 1
         credit = sum_by_slot(slot, dm[:, :, :credited], wide)
         dense = weight.new_full((end - first, streams * wide), -1.0)  # below any weight: not recalled at that step
