@@ -89,6 +89,23 @@ def test_what_depends_on_machine_task_and_budget_is_filled_in() -> None:
     assert variant({"slots": None, "retention": "all", "k_att": 2}).resolved().learner.slots == 12
 
 
+FIRST = """
+preset salience sparsify stores readout cell hidden forget_bias input_scale credit k_top k_trunc k_att replays update_every
+explore negligible replay_threshold trigger retention slots protect input_effect buffer optimizer lr clip spike average
+weight_decay lr_schedule decay_updates lr_floor beta_1 beta_2 eps amsgrad decay momentum seed streams stagger budget stop_at
+eval_every eval_sequences checkpoint_every record_streams record_every device dtype backend threads
+"""
+
+
+def test_folders_older_than_an_option_are_read() -> None:
+    """An option that the first folders of this format do not name must have a value that says what these did."""
+    data, first = SMALL.to_json(), FIRST.split()
+    for group in ("learner", "optimizer", "run"):
+        data[group] = {name: value for name, value in data[group].items() if name in first}
+    read = RunConfig.from_json(data, "config.json").options()
+    assert {name: read[name] for name in first} == {name: SMALL.options()[name] for name in first}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
