@@ -150,6 +150,22 @@ def test_a_mistake_is_one_line(arguments: str, words: str, mistake: Callable[...
     assert words in mistake(*arguments.split())
 
 
+def test_a_row_may_have_a_budget_of_its_own() -> None:
+    """Unless the command says how many sequences there are to be."""
+    table = TABLES["table8-permuted-full"]
+    row, other = table.row("SAB (56, 14, 56)"), table.row("SAB (14, 10, 14)")
+    budgets = [
+        tables.config(table, *what, quick=quick, budget=budget).run.budget
+        for what, quick, budget in (
+            ((row, 0), False, None),
+            ((other, 0), False, None),
+            ((row, 0), False, 9),
+            ((row, 0), True, None),
+        )
+    ]
+    assert budgets == [row.budget, table.budget, 9, tables.QUICK_BUDGET]
+
+
 def test_quick_runs_are_evaluated_in_time() -> None:
     """On data the parameters that did best are the result: they must not be those before any training."""
     for table in TABLES.values():

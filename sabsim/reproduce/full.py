@@ -55,18 +55,26 @@ def _images(budget: int, passes: int, rows: tuple[Row, ...] = ()) -> Full:
         run={"eval_every": 25_000, "eval_sequences": 2_000, "checkpoint_every": 50_000},
         rows=rows,
         budget=budget,
-        note=f"n = 128 as in the paper, 16 streams in phase, {passes} passes of the training images.",
+        note=f"n = 128 as in the paper, 16 streams in phase, {passes} passes of the training images unless said otherwise.",
     )
 
 
 _PERMUTED_BUDGET = 440_000
+_RESTARTS = 2
 # An update of every sequence in which something is replayed, 16 side by side.
 _WHOLE_IMAGE = Row(
     name="SAB (56, 14, 56)",
     learner={"k_trunc": 56, "k_top": 14, "k_att": 56, "slots": 14, "replays": 14, "dropout": 0.25, "trigger": "replay"},
-    optimizer={"lr": 5e-3, "weight_decay": 0.3, "average": 0.99, "decay_updates": _PERMUTED_BUDGET // 16},
+    optimizer={
+        "lr": 5e-3,
+        "weight_decay": 0.3,
+        "average": 0.9998,
+        "decay_updates": _PERMUTED_BUDGET // 16,
+        "restarts": _RESTARTS,
+    },
+    budget=_PERMUTED_BUDGET * (1 + _RESTARTS),
 )
-"""Longer segments, which together are the whole image, and all of its states read."""
+"""Longer segments, which together are the whole image, and all of its states read; the step size begins again twice."""
 
 FULL: dict[str, Full] = {
     "table6": _text(200_000, 4),

@@ -15,7 +15,7 @@ class Row:
 
     ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``: options that
     differ from the task's recipe; ``leads``: it runs first and stops when the task is solved, and the others get as many
-    sequences; ``alone``: how many it needs is nothing to the others.
+    sequences; ``alone``: how many it needs is nothing to the others; ``budget``: most sequences of it, None: the table's.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Row:
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     leads: bool = False
     alone: bool = False
+    budget: int | None = None
 
     @property
     def folder(self) -> str:

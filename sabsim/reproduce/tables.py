@@ -198,7 +198,7 @@ TABLES |= {f"{name}-full": _at_full_size(TABLES[name], full) for name, full in F
 
 
 def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None = None) -> RunConfig:
-    """The run of one row and seed; ``budget``: sequences it gets, by default the table's."""
+    """The run of one row and seed; ``budget``: sequences it gets, by default the row's or the table's."""
     recipe = recipe_of(table.task)
     task = replace(table.task, **table.quick) if quick else table.task
     learner: LearnerOptions = replace(recipe.learner, **{**table.learner, **row.learner})
@@ -208,7 +208,7 @@ def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None
         run,
         eval_every=min(run.eval_every, QUICK_BUDGET // 4) if quick else run.eval_every,
         seed=seed,
-        budget=budget or (QUICK_BUDGET if quick else table.budget),
+        budget=budget or (QUICK_BUDGET if quick else row.budget or table.budget),
         stop_at=table.stop_at if row.leads else None,
         record_streams=0,
     )
@@ -232,7 +232,7 @@ def plan(
 ) -> list[Planned]:
     """The runs of a table's rows, those that lead or the others: ``out/TABLE/ROW/SEED``.
 
-    ``budget``: sequences of each, by default the table's; a run that was begun with more keeps those.
+    ``budget``: sequences of each, by default the row's or the table's; a run that was begun with more keeps those.
     ``device``: where they compute.
     """
     table, found = TABLES[name], []
