@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from sabsim import SAB, Adam, Network, Novelty, StreamingLearner
 from sabsim.runs.evaluate import held_out
 from sabsim.runs.machine import made_by
-from sabsim.tasks import Copying
-from sabsim.tasks.base import TaskStream
+from sabsim.tasks import Copying, TaskStream
 
 SOLVED = 0.99
 HELD_OUT = 256

@@ -1,12 +1,13 @@
 """Supervised tasks as endless streams: `TASKS["copying"](T=100).stream(streams=32, seed=0)`."""
 
 from sabsim.tasks.adding import Adding
-from sabsim.tasks.base import Part, Score, StateDict, Task, TaskStep, TaskStream
+from sabsim.tasks.base import Task
 from sabsim.tasks.charlm import CharLM
 from sabsim.tasks.copying import Copying
 from sabsim.tasks.denoise import Denoise
 from sabsim.tasks.pixels import Pixels
 from sabsim.tasks.rounds import SequenceStream
+from sabsim.tasks.stream import Part, Score, StateDict, TaskStep, TaskStream
 
 TASKS: dict[str, type[Task]] = {
     "copying": Copying,

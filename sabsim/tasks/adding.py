@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sabsim.tasks.base import Score, StreamOptions, Task, TaskStep, require_int
+from sabsim.tasks.base import Task
 from sabsim.tasks.rounds import SequenceStream
+from sabsim.tasks.stream import Score, StreamOptions, TaskStep, require_int
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from tyro.conf import arg
 
 from sabsim.data.text import CORPORA, PARTS, Text, python_version, read_text
 from sabsim.errors import ConfigError
-from sabsim.tasks.base import Part, Score, StreamOptions, Task, TaskStep, TaskStream, joined, require_int
+from sabsim.tasks.base import Task
 from sabsim.tasks.cross_entropy import CrossEntropy
+from sabsim.tasks.stream import Part, Score, StreamOptions, TaskStep, TaskStream, joined, require_int
 
 LEAD = 500
 """Characters that a stream reads of a held-out part before those it is judged by: whole passages, no fewer than this."""

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sabsim.tasks.base import StreamOptions, Task, require_int
+from sabsim.tasks.base import Task
+from sabsim.tasks.stream import StreamOptions, require_int
 from sabsim.tasks.symbols import CLASSES, DIGITS, KINDS, RECALLED, SymbolStream, recall_baselines
 
 

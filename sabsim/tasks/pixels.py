@@ -12,9 +12,10 @@ from tyro.conf import arg
 
 from sabsim.data.images import CLASSES, Images, read_images
 from sabsim.errors import ConfigError
-from sabsim.tasks.base import Part, Score, StreamOptions, Task, TaskStep, require_int
+from sabsim.tasks.base import Task
 from sabsim.tasks.cross_entropy import CrossEntropy
 from sabsim.tasks.rounds import SequenceStream
+from sabsim.tasks.stream import Part, Score, StreamOptions, TaskStep, require_int
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sabsim.tasks.base import StateDict, StreamOptions, TaskStep, TaskStream, derive_seed, joined
+from sabsim.tasks.stream import StateDict, StreamOptions, TaskStep, TaskStream, derive_seed, joined
 
 _OFFSETS = 1  # spawn key: what a derived seed is for
 

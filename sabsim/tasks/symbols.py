@@ -8,9 +8,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from sabsim.tasks.base import Score, StreamOptions, TaskStep
 from sabsim.tasks.cross_entropy import CrossEntropy
 from sabsim.tasks.rounds import SequenceStream
+from sabsim.tasks.stream import Score, StreamOptions, TaskStep
 
 DIGITS = 8
 """kinds of digits"""
