@@ -27,8 +27,11 @@ RECIPES: dict[str, Recipe] = {
         run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
     # A digit must tell by itself which of the ten it is, wherever it comes: it has to leave a mark in the cell, and credit
-    # has to reach several of the states recalled (docs/decisions.md).
-    "denoise": Recipe(learner=LearnerOptions(input_scale=1.0, k_trunc=10, k_top=10, replays=5)),
+    # has to reach several of the states recalled. Without decay recall is sharp before it is right (docs/decisions.md).
+    "denoise": Recipe(
+        learner=LearnerOptions(input_scale=1.0, k_trunc=10, k_top=10, replays=5),
+        optimizer=OptimizerOptions(weight_decay=0.003),
+    ),
     # A text has no resets: what novelty keeps would stay for ever, and the network would lean on it. Every character is a
     # learning signal, so nothing is to be explored, and the units need not last long to begin with.
     "charlm": Recipe(
