@@ -6,7 +6,7 @@ Many streams make an update of many gradients, so step sizes of the texts are th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .table import Row
@@ -75,11 +75,19 @@ _WHOLE_IMAGE = Row(
     budget=_PERMUTED_BUDGET * (1 + _RESTARTS),
 )
 """Longer segments, which together are the whole image, and all of its states read; the step size begins again twice."""
+_WITHOUT_REPLAY = replace(
+    _WHOLE_IMAGE,
+    name="no replay (56, 14, 56)",
+    learner={**_WHOLE_IMAGE.learner, "replays": 0},
+    optimizer={**_WHOLE_IMAGE.optimizer, "restarts": 0},
+    budget=_PERMUTED_BUDGET,
+)
+"""The same without replay, to be compared with it when the step size has fallen once."""
 
 FULL: dict[str, Full] = {
     "table6": _text(200_000, 4),
     "table7": _text(450_000, 4),
     "table8": _images(275_000, 5),
-    "table8-permuted": _images(_PERMUTED_BUDGET, 8, (_WHOLE_IMAGE,)),
+    "table8-permuted": _images(_PERMUTED_BUDGET, 8, (_WHOLE_IMAGE, _WITHOUT_REPLAY)),
 }
 """By the table's name."""
