@@ -70,7 +70,6 @@ class Loop:
         task = parts.config.task
         self._best = None if task.available("validation") is None else Best(higher_is_better=task.higher_is_better)
         self._last: HeldOut | None = None
-        self._last_is_best = False
         self._seconds_before = 0.0
         self._training_seconds = 0.0
         self._begun = self._committed = time.perf_counter()
@@ -210,7 +209,6 @@ class Loop:
         """Evaluate the last parameters, if that was not just done: nothing of it is kept for a longer run."""
         if self._best and self._metrics.evaluated_at != self.sequences:
             self._last = self._play(self._config.run.eval_sequences)
-            self._last_is_best = self._best.beaten_by(self._last)
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""
@@ -238,6 +236,10 @@ class Loop:
         )
         write_json(self._folder.summary, summary)
         return summary
+
+    @property
+    def _last_is_best(self) -> bool:
+        return self._best is not None and self._last is not None and self._best.beaten_by(self._last)
 
     @property
     def _best_at(self) -> int | None:
