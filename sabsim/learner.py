@@ -35,6 +35,8 @@ class StreamingLearner(LearnerParts):
         device: "cpu", "cuda", or "auto" (CUDA if there is one).
         dtype: torch.float32 or torch.float64.
         dropout: share of the readout's inputs left out while it learns (see Dropout).
+        recurrent_dropout: share of h's units that the next step does not see while it learns, the same throughout a sequence
+            (see RecurrentDropout; cell lstm).
         encoder: a torch module before the cell, trained with the rest; ``step`` then takes its observations instead of x.
         familiar: while it does not learn, each unit's c stays in the range that it had in learning (see FamiliarRange).
         backend: what computes: "torch", "native" (compiled C; the combinations that it serves are in
@@ -55,6 +57,8 @@ class StreamingLearner(LearnerParts):
         """The streams in ``done`` ``(streams,)`` bool begin a new sequence: zero state, empty macrostate."""
         self._advance_if_full()
         self.window.cut(self._position, done)
+        if self._recurrent is not None:
+            self._recurrent.begin(done)
         if self._exploration is not None:
             self._exploration.begin(done)
             if self._familiar is not None and self.learning:

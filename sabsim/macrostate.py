@@ -24,7 +24,8 @@ class Offer(NamedTuple):
     ``m`` (B, C, n); ``segment`` (B, C, k, d+n): the first entry of a segment is [x ; h] before its first step, the others
     [x_j ; s_{j-1}]; ``c`` (B, C, n or 0) the cell state there; ``length`` (B, C) its steps (the last of the k);
     ``birth`` (B, C) global step; ``score`` (B, C) float64, -inf where nothing is offered; ``observation``
-    (B, C, k, numbers), of the segment's steps, where there is an encoder.
+    (B, C, k, numbers), of the segment's steps, where there is an encoder; ``carried`` (B, C, n), what h is multiplied by on
+    its way from each of these steps into the next, where there is recurrent dropout.
     """
 
     m: Tensor
@@ -34,13 +35,14 @@ class Offer(NamedTuple):
     birth: Tensor
     score: Tensor
     observation: Tensor | None = None
+    carried: Tensor | None = None
 
 
 class Macrostate:
     """``slots`` microstates for each of ``streams`` streams.
 
     Args: ``width_c`` is n if the cell has a cell state, else 0; ``like`` gives dtype and device; ``raw`` (numbers,) is an
-    observation, where those of the segments are kept for an encoder.
+    observation, where those of the segments are kept for an encoder; ``carries`` says whether what is carried of h is kept.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Macrostate:
         k_trunc: int,
         like: Tensor,
         raw: Tensor | None = None,
+        carries: bool = False,
     ) -> None:
         rows = streams * (slots + 1)
         long: dict[str, Any] = {"dtype": torch.int64, "device": like.device}
@@ -70,6 +73,8 @@ class Macrostate:
         }
         if raw is not None:
             self.arrays["observation"] = raw.new_zeros(rows, k_trunc, raw.numel())
+        if carries:
+            self.arrays["carried"] = like.new_ones(rows, hidden)
         self._blank = {"length": k_trunc, "stamp": -1, "score": -torch.inf, "empty": True}  # elsewhere 0
         self.base = torch.arange(streams, **long).unsqueeze(1) * (slots + 1)
 
@@ -138,7 +143,7 @@ class Macrostate:
         if rows.device.type == "cpu":  # on the CPU copy only what is kept; a captured graph needs fixed shapes
             kept = flags.nonzero().squeeze(1)
             source, rows, flags = source[kept], rows[kept], flags[kept]
-        for name in ("m", "segment", "c", "length", "birth", "score", "observation"):
+        for name in ("m", "segment", "c", "length", "birth", "score", "observation", "carried"):
             if (offered := getattr(offer, name)) is not None:
                 values = offered.flatten(0, 1).index_select(0, source)
                 self.arrays["stamp" if name == "birth" else name].index_copy_(0, rows, values)

@@ -84,4 +84,5 @@ def _offer(window: Window, score: Tensor, births: Tensor, k_att: int) -> Offer:
         birth=births.expand(len(age), -1),
         score=score.t(),
         observation=r["observation"][steps].permute(2, 0, 1, 3) if "observation" in r else None,
+        carried=r["carried"][first + 1 : end + 1].transpose(0, 1) if "carried" in r else None,
     )

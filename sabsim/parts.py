@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .backend import BackendName, choose_backend
 from .credit import CreditRule
 from .devices import choose_device
-from .dropout import Dropout
+from .dropout import Dropout, RecurrentDropout
 from .encoder import Encoder, Encoding
 from .errors import ConfigError
 from .exploration import Exploration
@@ -38,6 +38,7 @@ class LearnerParts(StreamingViews):
         optimizer: Optimizer,
         encoder: Encoder | None = None,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         familiar: bool = False,
         streams: int = 1,
         seed: int = 0,
@@ -67,6 +68,7 @@ class LearnerParts(StreamingViews):
         self._step_of_optimizer = self._backend.update(optimizer)
         self._decaying = self._parameters.salience_part()
         sparsifier = SPARSIFIERS[network.sparsify](credit.k_top, slots) if credit.recalls else None
+        self._recurrent = self._make_recurrent_dropout(recurrent_dropout)
         self.window = self._backend.window(
             self._parameters,
             sparsifier,
@@ -76,6 +78,7 @@ class LearnerParts(StreamingViews):
             block=credit.block,
             k_trunc=credit.k_trunc,
             raw=raw,
+            carried=None if self._recurrent is None else self._recurrent.arrays["carried"],
         )
         self._dropout: Dropout | None = None
         if dropout:
@@ -97,7 +100,18 @@ class LearnerParts(StreamingViews):
         self.clock = 0
         self._make_exploration(sparsifier, slots)
         self._draw_noise()
+        if self._recurrent is not None:
+            self._recurrent.begin(self._always.expand(streams))
         self.window.refresh(self._memory)
+
+    def _make_recurrent_dropout(self, share: float) -> RecurrentDropout | None:
+        """Raises ConfigError: a share outside [0, 1), or a cell whose only memory is what would be left out."""
+        if not share:
+            return None
+        if not self._parameters.cell.has_c:
+            cell = self.network.cell
+            raise ConfigError(f"recurrent_dropout = {share}: needs cell lstm, whose memory c it leaves alone; cell is {cell}")
+        return RecurrentDropout(share, streams=self.streams, hidden=self.network.hidden, like=self.flat)
 
     def _make_memory(self, slots: int, raw: Tensor | None) -> None:
         """The macrostate, what replays from it, and the usual input, as far as the credit rule and retention have them."""
@@ -118,6 +132,7 @@ class LearnerParts(StreamingViews):
             k_trunc=credit.k_trunc,
             like=self.flat,
             raw=raw,
+            carries=self._recurrent is not None,
         )
         if credit.replays:
             self._replay = self._backend.replay(
@@ -164,6 +179,8 @@ class LearnerParts(StreamingViews):
             self._exploration.draw(self.generator, share)
         if self._dropout is not None:
             self._dropout.draw(self.generator)
+        if self._recurrent is not None:
+            self._recurrent.draw(self.generator)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Everything: parameters, gradient, optimiser, macrostate, rings, generator, clocks; flat, by name."""
@@ -216,6 +233,8 @@ class LearnerParts(StreamingViews):
             rooms["fading"] = self._fading.arrays
         if self._dropout is not None:
             rooms["learner"]["mask"] = self._dropout.mask
+        if self._recurrent is not None:
+            rooms["learner"] |= self._recurrent.arrays
         return rooms
 
 

@@ -53,7 +53,12 @@ class _Moment:
     a_tilde: Tensor  # (slots,) recall weights
     temperature: float  # of recall
     mask: Tensor | None  # (w,) what the readout's input is multiplied by
+    carried: Tensor | None  # (n,) what h is multiplied by on its way into the next step
     dL_dy: Tensor | None = None  # (d_out,)
+
+    def carry(self, h: Tensor) -> Tensor:
+        """What the next step sees of `h`, shape `(n,)` both."""
+        return h if self.carried is None else h * self.carried
 
 
 @dataclass
@@ -158,6 +163,7 @@ class ReferenceLearner:
         birth: Tensor | None = None,
         temperature: Tensor | None = None,
         mask: Tensor | None = None,
+        carried: Tensor | None = None,
     ) -> Tensor:
         """One forward step of every stream.
 
@@ -167,6 +173,7 @@ class ReferenceLearner:
                 reset. None means that nothing is held.
             temperature: what each stream's scores are divided by, shape `(streams,)`; None means 1.
             mask: what the readout's input is multiplied by, shape `(streams, w)`; None means 1.
+            carried: what h is multiplied by on its way into the next step, shape `(streams, n)`; None means 1.
 
         Returns:
             Outputs, shape `(streams, d_out)`, without gradient.
@@ -180,15 +187,21 @@ class ReferenceLearner:
             self._check_held(b, stream, held)
             with torch.set_grad_enabled(self.whole_sequence):
                 warmth = 1.0 if temperature is None else float(temperature[b])
-                left = None if mask is None else mask[b].detach().clone()
-                outputs.append(self._step_stream(b, x[b].detach().clone(), held, warmth, left))
+                left, passed = (None if each is None else each[b].detach().clone() for each in (mask, carried))
+                outputs.append(self._step_stream(b, x[b].detach().clone(), held, warmth, left, passed))
             stream.first, stream.local = False, stream.local + 1
         self.clock += 1
         self._outputs = torch.stack(outputs)
         return self._outputs.detach()
 
     def _step_stream(
-        self, b: int, observation: Tensor, held: list[tuple[int, int]], temperature: float, mask: Tensor | None
+        self,
+        b: int,
+        observation: Tensor,
+        held: list[tuple[int, int]],
+        temperature: float,
+        mask: Tensor | None,
+        carried: Tensor | None,
     ) -> Tensor:
         stream = self._streams[b]
         x, h, c = self._encode(observation), stream.h, stream.c
@@ -199,9 +212,11 @@ class ReferenceLearner:
         self._formed((b, len(stream.moments)), out.h_hat)
         m = out.h_hat if self.equations.stores == "h_hat" else out.h
         a_tilde = out.a_tilde.detach()
-        happened = _Moment(observation, x, h, c, stream.first, stream.local, held, out.s, m, a_tilde, temperature, mask)
+        happened = _Moment(
+            observation, x, h, c, stream.first, stream.local, held, out.s, m, a_tilde, temperature, mask, carried
+        )
         stream.moments.append(happened)
-        stream.h, stream.c = out.h, out.c
+        stream.h, stream.c = happened.carry(out.h), out.c
         return out.y
 
     def _formed(self, source: Source, h_hat: Tensor, *, twin: bool = False) -> None:
@@ -300,7 +315,7 @@ class ReferenceLearner:
             x = self._encode(moment.observation)
             h_hat, c = cell_step(self.equations.cell, self.parameters, x, h, c)
             self._formed((b, step), h_hat, twin=True)
-            h = h_hat + moment.s
+            h = moment.carry(h_hat + moment.s)
         return h_hat
 
     def _block_loss(self, read: Callable[[Source], Tensor]) -> Tensor:
@@ -317,7 +332,7 @@ class ReferenceLearner:
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
                 out = self.equations.step(self.parameters, x, h, c, memory, moment.temperature, moment.mask)
                 self._formed((b, len(stream.moments) - len(window) + position), out.h_hat)
-                h, c = out.h, out.c
+                h, c = moment.carry(out.h), out.c
                 if position >= len(window) - self.update_every and moment.dL_dy is not None:
                     loss = loss + moment.dL_dy @ out.y
         return loss

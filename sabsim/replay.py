@@ -54,13 +54,16 @@ class Segments:
         self.xh = like.new_zeros(k_trunc, rows, d + n)
         self.h_hat = like.new_zeros(k_trunc, rows, n)
         self.c = like.new_zeros(k_trunc + 1, rows, n if parameters.cell.has_c else 0)
-        self._run: tuple[Local, Tensor, int] | None = None
+        self._run: tuple[Local, Tensor, Tensor, int] | None = None
 
-    def run(self, segment: Tensor, c: Tensor, length: Tensor, x: Tensor | None = None) -> Tensor:
+    def run(
+        self, segment: Tensor, c: Tensor, length: Tensor, x: Tensor | None = None, carried: Tensor | None = None
+    ) -> Tensor:
         """Runs ``count`` segments; returns h_hat after each of their steps, ``(k_trunc, count, n)``.
 
         Args: ``segment`` (count, k_trunc, d+n), ``c`` (count, n or 0) and ``length`` (count,) as in ``Offer``; ``x``
-        (k_trunc, count, d): inputs to take instead of the segments' own. Steps before a segment's first mean nothing.
+        (k_trunc, count, d): inputs to take instead of the segments' own; ``carried`` (count, n): what h is multiplied by on its way into
+        the next step, see ``RecurrentDropout``. Steps before a segment's first mean nothing.
         """
         p, cell, k = self.parameters, self.parameters.cell, self.k_trunc
         count, d = segment.shape[0], p.network.d_in
@@ -73,13 +76,14 @@ class Segments:
         # A segment shorter than k_trunc begins with its sequence: whatever came before is cut off at that step.
         keep = (torch.arange(k, device=length.device).unsqueeze(1) != k - length).to(xh.dtype).unsqueeze(2)
         keep[0] = 1
+        keep_h = keep if carried is None else keep * carried
         for t in range(k):
             if t:
                 xh[t, :, d:].add_(h_hat[t - 1])
-                xh[t, :, d:].mul_(keep[t])
+                xh[t, :, d:].mul_(keep_h[t])
                 cells[t].mul_(keep[t])
             cell.step(p.value["cell"], xh[t], cells[t], places[t], h_hat[t], cells[t + 1])
-        self._run = cell.prepare(tape, xh, cells[:k], 0, k), keep, count
+        self._run = cell.prepare(tape, xh, cells[:k], 0, k), keep, keep_h, count
         return h_hat
 
     def back(self, last: Tensor, earlier: Tensor | None = None, input_credit: Tensor | None = None) -> None:
@@ -90,14 +94,14 @@ class Segments:
         """
         assert self._run is not None
         p, cell, k = self.parameters, self.parameters.cell, self.k_trunc
-        local, keep, count = self._run
+        local, keep, keep_h, count = self._run
         value = p.value["cell"]
         dh, dc = last, torch.zeros_like(self.c[0, :count]) if cell.has_c else None
         for t in range(k - 1, -1, -1):
             if earlier is not None and t < k - 1:
                 dh = dh + earlier[t]
             dh, dc = cell.vjp(value, local, t, dh, dc)
-            dh = dh.mul_(keep[t])
+            dh = dh.mul_(keep_h[t])
             dc = None if dc is None else dc.mul_(keep[t])
         cell.accumulate(p.gradient["cell"], local, self.xh[:, :count])
         if input_credit is not None:
@@ -205,10 +209,11 @@ class Replay:
     def _walk(self, rows: Tensor, credit: Tensor, memory: Macrostate) -> None:
         arrays = memory.arrays
         segment, c, length = (arrays[name].index_select(0, rows) for name in ("segment", "c", "length"))
+        carried = arrays["carried"].index_select(0, rows) if "carried" in arrays else None
         if self.encoding is None:
-            self.segments.run(segment, c, length)
+            self.segments.run(segment, c, length, carried=carried)
             self.segments.back(credit)
             return
         x = self.encoding.again(arrays["observation"].index_select(0, rows))
-        self.segments.run(segment, c, length, x)
+        self.segments.run(segment, c, length, x, carried)
         self.segments.back(credit, input_credit=self.encoding.segment_credit(rows.numel()))

@@ -40,6 +40,8 @@ class Window:
     ``sparsifier`` None: no recall. ``raw`` (numbers,): an observation, where observations are kept for an encoder.
     Everything is allocated here, once; the rings have one row more than steps, for ``peek`` at a block's end.
 
+    ``carried`` (B, n): what h is multiplied by on its way into the next step, in steps that are learned from, as it is then;
+    None: nothing.
     ``mask`` (B, w): what the readout's input is multiplied by in steps that are learned from, see ``drop``; None: nothing.
     ``input_credit``: where ``backward`` leaves the credit on the chain's inputs, ``(k_trunc, B, d_in)`` and contiguous;
     None: it is not computed.
@@ -56,6 +58,7 @@ class Window:
         block: int,
         k_trunc: int,
         raw: Tensor | None = None,
+        carried: Tensor | None = None,
     ) -> None:
         network = parameters.network
         self.parameters, self.sparsifier = parameters, sparsifier
@@ -66,6 +69,7 @@ class Window:
         self.end = history + block
         self.input_credit: Tensor | None = None
         self.mask: Tensor | None = None
+        self.carried = carried
         length, like = self.end + 1, parameters.flat
         width_c = network.hidden if parameters.cell.has_c else 0
         second = parameters.shapes["readout"]["W"][1] - network.hidden
@@ -96,6 +100,8 @@ class Window:
                 "stamp": torch.full((length, streams, reads), -1, **long),
             }
             self.rings["scale"].fill_(1)
+        if carried is not None:
+            self.rings["carried"] = like.new_ones(length + 1, streams, network.hidden)
         if raw is not None:
             self.rings["observation"] = raw.new_zeros(length, streams, raw.numel())
         # Steps before the first one never happened: no credit may reach them, and the first state is zero.
@@ -150,7 +156,7 @@ class Window:
         """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
 
         ``exploration``: divides the scores by its temperature, and adds its noise for the choice of what is read.
-        ``masked``: the step is learned from, and its readout reads what the mask leaves.
+        ``masked``: the step is learned from; its readout reads what the mask leaves, and the next step sees what is carried.
         """
         p, here, after = self.parameters, self._at[position], self._at[position + 1]
         h_hat, h = here["h_hat"], here["h"]
@@ -162,6 +168,9 @@ class Window:
         else:
             h.copy_(h_hat)
         after["h_prev"].copy_(h)
+        if self.carried is not None:
+            after["carried"].copy_(self.carried) if masked else after["carried"].fill_(1)
+            after["h_prev"].mul_(after["carried"])
         read = here["readout"] if self.mask is None or not masked else here["readout"] * self.mask
         torch.addmm(p.value["readout"]["b"], read, self._readout_t, out=self.y)
         here["local"].copy_(self.age)
@@ -270,6 +279,8 @@ class Window:
             dh, dc = p.cell.vjp(p.value["cell"], local, position - first, dh, dc)
             keep = r["keep"][position]
             dh = dh.mul_(keep)
+            if self.carried is not None:
+                dh = dh.mul_(r["carried"][position])
             dc = None if dc is None else dc.mul_(keep)
         p.cell.accumulate(p.gradient["cell"], local, r["xh"][first:end])
         if self.input_credit is not None:
@@ -321,7 +332,7 @@ class Window:
         """Moves the end of the block into the history, so that the next block starts at position ``history``."""
         kept = self.history
         for name, ring in self.rings.items():
-            extra = 1 if name in ("xh", "c") else 0
+            extra = 1 if name in ("xh", "c", "carried") else 0
             ring[: kept + extra] = ring[self.block : self.block + kept + extra].clone()
         if self.k_trunc > self.block:
             for ring in (*self.tape.values(), *self.trace.values()):

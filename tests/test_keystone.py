@@ -51,6 +51,7 @@ class Case:
     replays: int | None = None
     k_top: int = 3
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
 
     def __str__(self) -> str:
         return "-".join(str(value) for value in asdict(self).values())
@@ -84,7 +85,7 @@ def wanted(levels: dict[str, list]) -> set[Pair]:
 def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
     """Every combination of the settings ``first``, the others chosen so that each pair of settings occurs.
 
-    Every other one has dropout.
+    Every other one has dropout, every third with an LSTM recurrent dropout.
     """
     choose = random.Random(0)
     missing = wanted(levels)
@@ -95,7 +96,8 @@ def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
         ]
         best = max(drafts, key=lambda draft: len(pairs(draft) & missing))
         missing -= pairs(best)
-        cases.append(Case(**best, dropout=0.4 * (len(cases) % 2)))
+        recurrent = 0.3 * (best["cell"] == "lstm" and len(cases) % 3 == 0)
+        cases.append(Case(**best, dropout=0.4 * (len(cases) % 2), recurrent_dropout=recurrent))
     return cases
 
 
@@ -121,7 +123,7 @@ def streaming(case: Case, *, lr: float = 0.0, backend: str = "torch") -> Streami
             replays=retention.slots if case.replays is None else case.replays, trigger="clock",
         ),
         retention=retention, optimizer=SGD(lr=lr, clip=0.0), streams=STREAMS, seed=1, dtype=torch.float64,
-        dropout=case.dropout, backend=backend,
+        dropout=case.dropout, recurrent_dropout=case.recurrent_dropout, backend=backend,
     )  # fmt: skip
     randomise(learner)
     return learner
@@ -134,7 +136,7 @@ def randomise(learner: StreamingLearner) -> None:
 
 def reference(case: Case, learner: StreamingLearner, *, update: Callable | None = None) -> ReferenceLearner:
     """The oracle of a case with the learner's parameters."""
-    names = [field.name for field in fields(case) if field.name not in ("retention", "dropout")]
+    names = [field.name for field in fields(case) if field.name not in ("retention", "dropout", "recurrent_dropout")]
     return ReferenceLearner(
         learner.parameters, streams=STREAMS, k_trunc=K_TRUNC, slots=RETENTIONS[case.retention].slots,
         update=update, **{name: getattr(case, name) for name in names},
@@ -201,7 +203,7 @@ def compare(learner: StreamingLearner, oracle: ReferenceLearner, steps: int = ST
             side.reset(signal.done)
         birth = learner.macrostate.birth.clone() if oracle.equations.k_top else None
         y = learner.step(signal.x)
-        expected = oracle.step(signal.x, birth, mask=learner.window.mask)
+        expected = oracle.step(signal.x, birth, mask=learner.window.mask, carried=learner.window.carried)
         result.output_error = max(result.output_error, deviation(y, expected))
         events, gradients = learner.learn(signal.dL_dy, signal.loss), oracle.learn(signal.dL_dy)
         if gradients is None:
@@ -310,6 +312,7 @@ def descent(lr: float) -> Callable:
 ONLINE = [
     Case(),
     Case(dropout=0.3),
+    Case(recurrent_dropout=0.3),
     Case(cell="gru", salience="mlp", retention="novelty", replays=2),
     Case(cell="rnn", sparsify="relu", stores="h", readout="weights", k_att=2),
     Case(salience="affine", sparsify="relu", stores="h", readout="weights", retention="all"),

@@ -33,8 +33,16 @@ static const real *mask_readout(const Learner *l, int64_t t, int64_t steps, int6
     return l->masked;
 }
 
+/* Multiplies h_prev of ring row `row` of stream b by what is carried of it, in learning, and writes that down. */
+static void carry(const Learner *l, int64_t row, int64_t b, int64_t learning, real *h_prev)
+{
+    real *carried = l->carried + row * l->n;
+    for (int64_t j = 0; j < l->n; j++) carried[j] = learning ? l->carried_now[b * l->n + j] : 1;
+    multiply(l->n, carried, h_prev);
+}
+
 /* One step at ring position t: x (B, d) -> y; `noisy`: whether the choice of what is read may explore; `masked`: whether
-   the readout reads only what the mask leaves. */
+   the readout reads only what the mask leaves, and the next step sees only what is carried. */
 void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy, int64_t masked)
 {
     const int64_t streams = l->streams, n = l->n, wide = l->d_in + n, width = l->slots ? 2 * n : n;
@@ -53,6 +61,7 @@ void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy, int64_t
             memcpy(readout + n, s, sizeof(real) * n);
         }
         memcpy(after + b * wide + l->d_in, readout, sizeof(real) * n);
+        if (l->carried) carry(l, row + streams + b, b, masked, after + b * wide + l->d_in);
         l->local[row + b] = l->age[b]++;
     }
     fill_rows(streams, l->d_out, l->b_out, l->y);
@@ -135,6 +144,7 @@ void sab_backward(const Learner *l, real *input_credit, int64_t fresh)
             l->d_pre + row * 4 * n, t > 0);
         for (int64_t b = 0; b < streams; b++) {
             scale_row(n, l->keep[row + b], l->dh + b * n);
+            if (l->carried) multiply(n, l->carried + (row + b) * n, l->dh + b * n);
             scale_row(n, l->keep[row + b], l->dc + b * n);
         }
     }
@@ -161,6 +171,7 @@ void sab_advance(const Learner *l)
     const int64_t n = l->n, kept = l->history, reads = l->reads, rest = l->block * l->streams;
     shift(l, l->xh, kept + 1, l->d_in + n);
     shift(l, l->c, kept + 1, n);
+    if (l->carried) shift(l, l->carried, kept + 1, n);
     shift(l, l->h_hat, kept, n);
     shift(l, l->readout, kept, l->slots ? 2 * n : n);
     shift(l, l->keep, kept, 1);

@@ -146,6 +146,12 @@ static inline void scale_row(int64_t count, real a, real *x)
     for (int64_t j = 0; j < count; j++) x[j] *= a;
 }
 
+/* y *= x */
+static inline void multiply(int64_t count, const real *x, real *restrict y)
+{
+    for (int64_t j = 0; j < count; j++) y[j] *= x[j];
+}
+
 /* Each of `rows` rows becomes a copy of `row` (columns). */
 static inline void fill_rows(int64_t rows, int64_t columns, const real *row, real *to)
 {

@@ -76,6 +76,8 @@ typedef struct {
     real *dq;        /* (L, B, n) */
     real *y;         /* (B, o) */
     const real *mask; /* (B, w) what the readout's input is multiplied by in learning; NULL: nothing */
+    const real *carried_now; /* (B, n) what h is multiplied by on its way into the next step in learning; NULL: nothing */
+    real *carried;   /* (L+1, B, n) what it was multiplied by on its way into each step; NULL: nothing */
     real *masked;    /* (block, B, w) the readout's input so multiplied */
     int64_t *age;    /* (B) steps each stream has taken in its sequence */
     real *keys;      /* (B, S, n) of length 1 */
@@ -106,6 +108,7 @@ typedef struct {
     real *slot_m;          /* (B, S+1, n) */
     real *slot_segment;    /* (B, S+1, k, d+n) */
     real *slot_c;          /* (B, S+1, n) */
+    real *slot_carried;    /* (B, S+1, n) what h is multiplied by between the segment's steps; NULL: nothing */
     int64_t *slot_length;  /* (B, S+1) */
     int64_t *slot_stamp;   /* (B, S+1) */
     double *slot_score;    /* (B, S+1) */

@@ -46,6 +46,7 @@ static void write_slot(const Learner *l, int64_t t, int64_t b, int64_t place, in
         if (bytes) memcpy(l->slot_observation + (place * k + j) * bytes, l->observation + from * bytes, bytes);
     }
     memcpy(l->slot_c + place * n, l->c + (row - (k - 1) * streams) * n, sizeof(real) * n);
+    if (l->carried) memcpy(l->slot_carried + place * n, l->carried + (row + streams) * n, sizeof(real) * n);
     l->slot_length[place] = least(l->local[row] + 1, k);
     l->slot_stamp[place] = birth;
     l->slot_score[place] = score;

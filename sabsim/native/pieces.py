@@ -85,6 +85,8 @@ class NativeWindow(Window):
             raw = observation.view(torch.uint8)  # C copies bytes, of whatever type they are
             calls.learner.bind(observation=raw)
             calls.learner.set(observed=raw.shape[2])
+        if self.carried is not None:
+            calls.learner.bind(carried_now=self.carried)
         calls.learner.bind(**rings, **self.tape, **trace, y=self.y, age=self.age)
         width, row_steps, size = self.rings["readout"].shape[2], k * streams, calls.packed_size
         calls.scratch(packed_W=(size(4 * n, d + n),), packed_W_out=(size(o, width),))

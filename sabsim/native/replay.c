@@ -72,6 +72,7 @@ void sab_replay(
                 memset(c + i * n, 0, sizeof(real) * n);
             } else {
                 add_scaled(n, 1, l->seg_h + i * n, h);
+                if (l->carried) multiply(n, l->slot_carried + l->rows[i] * n, h);
             }
         }
         cell_step(
@@ -82,6 +83,7 @@ void sab_replay(
             l, rows, l->seg_gates + t * rows * 4 * n, l->seg_tanh_c + t * rows * n, l->seg_c + t * rows * n, l->seg_dh,
             l->seg_dc, l->seg_d_pre + t * rows * 4 * n, t > 0);
         for (int64_t i = 0; i < rows; i++) {
+            if (l->carried) multiply(n, l->slot_carried + l->rows[i] * n, l->seg_dh + i * n);
             if (t != k - l->slot_length[l->rows[i]]) continue;
             memset(l->seg_dh + i * n, 0, sizeof(real) * n);
             memset(l->seg_dc + i * n, 0, sizeof(real) * n);

@@ -75,6 +75,12 @@ _WHOLE_IMAGE = Row(
     budget=_PERMUTED_BUDGET * (1 + _RESTARTS),
 )
 """Longer segments, which together are the whole image, and all of its states read; the step size begins again twice."""
+_UNITS_LEFT_OUT = replace(
+    _WHOLE_IMAGE,
+    name="SAB (56, 14, 56), recurrent dropout",
+    learner={**_WHOLE_IMAGE.learner, "recurrent_dropout": 0.05},
+)
+"""The same, but that a twentieth of the units is not seen by the next step, others in each image."""
 _WITHOUT_REPLAY = replace(
     _WHOLE_IMAGE,
     name="no replay (56, 14, 56)",
@@ -88,6 +94,6 @@ FULL: dict[str, Full] = {
     "table6": _text(200_000, 4),
     "table7": _text(450_000, 4),
     "table8": _images(275_000, 5),
-    "table8-permuted": _images(_PERMUTED_BUDGET, 8, (_WHOLE_IMAGE, _WITHOUT_REPLAY)),
+    "table8-permuted": _images(_PERMUTED_BUDGET, 8, (_WHOLE_IMAGE, _UNITS_LEFT_OUT, _WITHOUT_REPLAY)),
 }
 """By the table's name."""

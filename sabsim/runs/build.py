@@ -95,12 +95,23 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
     if isinstance(credit, FullAttention):
         if backend == "native":
             raise ConfigError(f"backend = 'native': cannot compute credit {credit.name}; use backend torch or auto")
-        if config.learner.dropout:
-            raise ConfigError(f"dropout = {config.learner.dropout}: credit {credit.name} has none; leave it out")
+        for name in ("dropout", "recurrent_dropout"):
+            if share := getattr(config.learner, name):
+                raise ConfigError(f"{name} = {share}: credit {credit.name} has none; leave it out")
         return AttentiveLearner(network, credit=credit, learning=learning, **same)
     options = config.learner
+    if options.recurrent_dropout and config.task.length is None:
+        raise ConfigError(
+            f"recurrent_dropout = {options.recurrent_dropout}: is drawn for each sequence, and {config.task.name} has none"
+        )
     learner = StreamingLearner(
-        network, credit=credit, backend=backend, dropout=options.dropout, familiar=options.familiar, **same
+        network,
+        credit=credit,
+        backend=backend,
+        dropout=options.dropout,
+        recurrent_dropout=options.recurrent_dropout,
+        familiar=options.familiar,
+        **same,
     )
     learner.learning = learning
     return learner

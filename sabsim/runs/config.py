@@ -32,6 +32,7 @@ _LATER = {
     "warmup_updates": 0,
     "gap": 0,
     "dropout": 0.0,
+    "recurrent_dropout": 0.0,
     "restarts": 0,
 }
 """Options that came after the format's first folders, with what these folders did without naming them."""

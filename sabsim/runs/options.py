@@ -37,6 +37,9 @@ class LearnerOptions:
     dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
     """Share of what the readout reads that is left out, at random in each block, while it learns (not of credits
     full-attention and screened-attention)."""
+    recurrent_dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
+    """Share of the units of h that the next step does not see while it learns, at random, the same throughout a sequence
+    (cell lstm; not of credits full-attention and screened-attention)."""
     credit: _Text = "sab"
     """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or
     screened-attention."""
