@@ -1,8 +1,8 @@
 """Dropout: while learning, a random part of what is computed is left out, and what remains must do without it.
 
 Of what the readout reads (Srivastava et al. 2014), what leads from state to state is not touched (Zaremba et al. 2014,
-arXiv 1409.2329). Of the state that the next step sees (Gal & Ghahramani 2016, arXiv 1512.05287), the same units are left out
-from a sequence's first step to its last, so that a replay, which runs some of those steps again, leaves out the same.
+arXiv 1409.2329). Of the state that the next step sees (Gal & Ghahramani 2016, arXiv 1512.05287), the same units are left
+out from a sequence's first step to its last, so that a replay, which runs some of those steps again, leaves out the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Dropout:
 
 
 class RecurrentDropout:
-    """Which units of h the next step sees, drawn anew for every sequence and stream.
+    """Which units of h the next step sees, drawn anew for every sequence and stream. What else a cell carries on is whole.
 
     ``share``: of the units left out, as for ``Dropout``. ``arrays``: ``carried`` (B, n), 0 or 1 / (1 - share), what h is
     multiplied by on its way into the next step in the sequence that each stream is in; ``coming`` (B, n), the same of those

@@ -35,8 +35,8 @@ class StreamingLearner(LearnerParts):
         device: "cpu", "cuda", or "auto" (CUDA if there is one).
         dtype: torch.float32 or torch.float64.
         dropout: share of the readout's inputs left out while it learns (see Dropout).
-        recurrent_dropout: share of h's units that the next step does not see while it learns, the same throughout a sequence
-            (see RecurrentDropout; cell lstm).
+        recurrent_dropout: share of h's units that the next step does not see while it learns, the same throughout a
+            sequence (see RecurrentDropout; cell lstm or gru).
         encoder: a torch module before the cell, trained with the rest; ``step`` then takes its observations instead of x.
         familiar: while it does not learn, each unit's c stays in the range that it had in learning (see FamiliarRange).
         backend: what computes: "torch", "native" (compiled C; the combinations that it serves are in
@@ -117,6 +117,7 @@ class StreamingLearner(LearnerParts):
     def peek(self, x: Tensor) -> Tensor:
         """What ``step(x)`` would return now, without exploration or dropout, ``(streams, d_out)``; it changes nothing.
 
+        What the last step has passed on stays as recurrent dropout left it.
         It has today's parameters, and reads the macrostate as it is: at a block's end, before that block's update. Valid
         until the next call. Raises ConfigError: for an input of another shape.
         """

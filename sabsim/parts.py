@@ -110,7 +110,9 @@ class LearnerParts(StreamingViews):
             return None
         if not self._parameters.cell.has_c:
             cell = self.network.cell
-            raise ConfigError(f"recurrent_dropout = {share}: needs cell lstm, whose memory c it leaves alone; cell is {cell}")
+            raise ConfigError(
+                f"recurrent_dropout = {share}: needs a cell that remembers beside h (lstm, gru); cell is {cell}"
+            )
         return RecurrentDropout(share, streams=self.streams, hidden=self.network.hidden, like=self.flat)
 
     def _make_memory(self, slots: int, raw: Tensor | None) -> None:

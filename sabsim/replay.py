@@ -62,8 +62,8 @@ class Segments:
         """Runs ``count`` segments; returns h_hat after each of their steps, ``(k_trunc, count, n)``.
 
         Args: ``segment`` (count, k_trunc, d+n), ``c`` (count, n or 0) and ``length`` (count,) as in ``Offer``; ``x``
-        (k_trunc, count, d): inputs to take instead of the segments' own; ``carried`` (count, n): what h is multiplied by on its way into
-        the next step, see ``RecurrentDropout``. Steps before a segment's first mean nothing.
+        (k_trunc, count, d): inputs to take instead of the segments' own; ``carried`` (count, n): what h is multiplied by on
+        its way into the next step. Steps before a segment's first mean nothing.
         """
         p, cell, k = self.parameters, self.parameters.cell, self.k_trunc
         count, d = segment.shape[0], p.network.d_in

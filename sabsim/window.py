@@ -40,8 +40,8 @@ class Window:
     ``sparsifier`` None: no recall. ``raw`` (numbers,): an observation, where observations are kept for an encoder.
     Everything is allocated here, once; the rings have one row more than steps, for ``peek`` at a block's end.
 
-    ``carried`` (B, n): what h is multiplied by on its way into the next step, in steps that are learned from, as it is then;
-    None: nothing.
+    ``carried`` (B, n): what h is multiplied by on its way into the next step, in steps that are learned from, as it is
+    then; None: nothing.
     ``mask`` (B, w): what the readout's input is multiplied by in steps that are learned from, see ``drop``; None: nothing.
     ``input_credit``: where ``backward`` leaves the credit on the chain's inputs, ``(k_trunc, B, d_in)`` and contiguous;
     None: it is not computed.
@@ -156,7 +156,7 @@ class Window:
         """One forward step at ``position``: x (B, d_in) -> y (B, d_out), paper eq. 1-5.
 
         ``exploration``: divides the scores by its temperature, and adds its noise for the choice of what is read.
-        ``masked``: the step is learned from; its readout reads what the mask leaves, and the next step sees what is carried.
+        ``masked``: the step is learned from; its readout reads what the mask leaves, the next step sees what is carried.
         """
         p, here, after = self.parameters, self._at[position], self._at[position + 1]
         h_hat, h = here["h_hat"], here["h"]

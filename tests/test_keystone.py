@@ -85,7 +85,7 @@ def wanted(levels: dict[str, list]) -> set[Pair]:
 def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
     """Every combination of the settings ``first``, the others chosen so that each pair of settings occurs.
 
-    Every other one has dropout, every third with an LSTM recurrent dropout.
+    Every other one has dropout, every third with an LSTM or a GRU recurrent dropout.
     """
     choose = random.Random(0)
     missing = wanted(levels)
@@ -96,7 +96,7 @@ def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
         ]
         best = max(drafts, key=lambda draft: len(pairs(draft) & missing))
         missing -= pairs(best)
-        recurrent = 0.3 * (best["cell"] == "lstm" and len(cases) % 3 == 0)
+        recurrent = 0.3 * (best["cell"] != "rnn" and len(cases) % 3 == 0)
         cases.append(Case(**best, dropout=0.4 * (len(cases) % 2), recurrent_dropout=recurrent))
     return cases
 

@@ -50,6 +50,7 @@ class Case:
     stores: str = "h_hat"
     hidden: int = 19
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
 
     def __str__(self) -> str:
         return "-".join([self.credit.name, str(self.credit.block), self.retention.name, self.optimizer.name, self.stores])
@@ -65,6 +66,7 @@ class Case:
             familiar=True,
             backend=backend,
             dropout=self.dropout,
+            recurrent_dropout=self.recurrent_dropout,
             **keywords,
         )
 
@@ -86,6 +88,8 @@ CASES = [
     Case(credit=replace(RULE, k_trunc=7), hidden=64),
     Case(credit=replace(RULE, update_every=3), dropout=0.3),
     Case(credit=TBPTT(k_trunc=4, update_every=2), dropout=0.3),
+    Case(credit=replace(RULE, update_every=3), dropout=0.3, recurrent_dropout=0.2),
+    Case(credit=TBPTT(k_trunc=4, update_every=2), recurrent_dropout=0.3),
     Case(credit=TBPTT(k_trunc=4, update_every=2)),
     Case(credit=BPTT(length=13)),
     Case(credit=Immediate()),

@@ -39,7 +39,7 @@ class LearnerOptions:
     full-attention and screened-attention)."""
     recurrent_dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
     """Share of the units of h that the next step does not see while it learns, at random, the same throughout a sequence
-    (cell lstm; not of credits full-attention and screened-attention)."""
+    (cells lstm and gru; not of credits full-attention and screened-attention)."""
     credit: _Text = "sab"
     """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or
     screened-attention."""
