@@ -25,51 +25,16 @@ What retention does is no business of the oracle: it is told at every step which
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from sabsim.errors import ConfigError
 from sabsim.reference_equations import Equations, Parameters, cell_step
+from sabsim.reference_history import Moment, StreamHistory
 
 Source = tuple[int, int]  # (stream, global step at which the microstate was formed)
 Gradients = dict[str, Tensor]
-
-
-@dataclass
-class _Moment:
-    """One step of one stream as it happened."""
-
-    observation: Tensor  # x itself without an encoder
-    x: Tensor  # (d_in,)
-    h_before: Tensor  # (n,) state the cell read
-    c_before: Tensor  # (n,)
-    first: bool  # begins a sequence
-    local: int  # step within the sequence, from 0
-    held: list[tuple[int, int]]  # (slot, source step) of every occupied slot
-    s: Tensor  # (n,) summary
-    m: Tensor  # (n,) the microstate this step would be stored as
-    a_tilde: Tensor  # (slots,) recall weights
-    temperature: float  # of recall
-    mask: Tensor | None  # (w,) what the readout's input is multiplied by
-    carried: Tensor | None  # (n,) what h is multiplied by on its way into the next step
-    dL_dy: Tensor | None = None  # (d_out,)
-
-    def carry(self, h: Tensor) -> Tensor:
-        """What the next step sees of `h`, shape `(n,)` both."""
-        return h if self.carried is None else h * self.carried
-
-
-@dataclass
-class _Stream:
-    """One stream: where its state is now and everything that happened."""
-
-    h: Tensor
-    c: Tensor
-    first: bool = True
-    local: int = 0
-    moments: list[_Moment] = field(default_factory=list)
 
 
 def _with_gradient(value: Tensor, of: Tensor) -> Tensor:
@@ -146,7 +111,7 @@ class ReferenceLearner:
         self.replayed: set[Source] = set()
         self.clock = 0
         zeros = self.parameters["cell.W_h"].new_zeros(self.parameters["cell.W_h"].shape[1])
-        self._streams = [_Stream(zeros, zeros) for _ in range(streams)]
+        self._streams = [StreamHistory(zeros, zeros) for _ in range(streams)]
         self._outputs = zeros.new_zeros(streams, self.parameters["readout.b"].numel())
         self._loss = zeros.new_zeros(())
 
@@ -212,7 +177,7 @@ class ReferenceLearner:
         self._formed((b, len(stream.moments)), out.h_hat)
         m = out.h_hat if self.equations.stores == "h_hat" else out.h
         a_tilde = out.a_tilde.detach()
-        happened = _Moment(
+        happened = Moment(
             observation, x, h, c, stream.first, stream.local, held, out.s, m, a_tilde, temperature, mask, carried
         )
         stream.moments.append(happened)
@@ -226,7 +191,7 @@ class ReferenceLearner:
         """x of an observation by today's parameters, shape `(d_in,)`."""
         return observation if self._encoder is None else self._encoder(self.parameters, observation)
 
-    def _check_held(self, b: int, stream: _Stream, held: list[tuple[int, int]]) -> None:
+    def _check_held(self, b: int, stream: StreamHistory, held: list[tuple[int, int]]) -> None:
         """What is told must be possible: earlier blocks, this sequence, the grid of k_att, no step twice."""
         begin, block = self.clock - stream.local, self.clock - self.clock % self.update_every
         for _, i in held:

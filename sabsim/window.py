@@ -9,7 +9,7 @@ Shapes: B streams, n hidden units, K reads a step, S slots, d = d_in.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from .exploration import Exploration
 from .macrostate import Macrostate
 from .network import Parameters
+from .rings import BEGINNINGS, make_rings, views_of
 from .salience import Trace
 from .sparsify import EMPTY, Recall, Sparsifier
 from .summing import sum_by_slot
@@ -71,61 +72,26 @@ class Window:
         self.mask: Tensor | None = None
         self.carried = carried
         length, like = self.end + 1, parameters.flat
-        width_c = network.hidden if parameters.cell.has_c else 0
-        second = parameters.shapes["readout"]["W"][1] - network.hidden
-        zeros = like.new_zeros
-        self.rings: dict[str, Tensor] = {
-            "xh": zeros(length + 1, streams, network.d_in + network.hidden),
-            "c": zeros(length + 1, streams, width_c),
-            "h_hat": zeros(length, streams, network.hidden),
-            "readout": zeros(length, streams, network.hidden + second),
-            "keep": torch.ones(length, streams, 1, dtype=like.dtype, device=like.device),
-            "signal": zeros(length, streams, network.d_out),
-            "loss": zeros(length, streams),
-            "local": torch.zeros(length, streams, dtype=torch.int64, device=like.device),
-        }
+        self.rings = make_rings(
+            parameters, sparsifier, length=length, streams=streams, raw=raw, carries=carried is not None
+        )
         self.tape = parameters.cell.tape(length, streams, like)
         self._places = parameters.cell.places(self.tape)
         self.trace: Trace = {}
         if sparsifier is not None and parameters.salience is not None:
-            reads = sparsifier.reads
-            long: dict[str, Any] = {"dtype": torch.int64, "device": like.device}
-            self.trace = parameters.salience.trace(length, streams, reads, like)
-            self.rings |= {
-                "s": zeros(length, streams, network.hidden),
-                "m": zeros(length, streams, reads, network.hidden),
-                "weight": zeros(length, streams, reads),
-                "scale": zeros(length, streams, 1),
-                "index": torch.zeros(length, streams, reads, **long),
-                "stamp": torch.full((length, streams, reads), -1, **long),
-            }
-            self.rings["scale"].fill_(1)
-        if carried is not None:
-            self.rings["carried"] = like.new_ones(length + 1, streams, network.hidden)
-        if raw is not None:
-            self.rings["observation"] = raw.new_zeros(length, streams, raw.numel())
+            self.trace = parameters.salience.trace(length, streams, sparsifier.reads, like)
         # Steps before the first one never happened: no credit may reach them, and the first state is zero.
         self.rings["keep"][: history + 1] = 0
-        self.y = zeros(streams, network.d_out)
-        self.y_block = zeros(block, streams, network.d_out)
+        self.y = like.new_zeros(streams, network.d_out)
+        self.y_block = like.new_zeros(block, streams, network.d_out)
         # Steps each stream has taken in its sequence; and of recall, what is constant within a block: see refresh.
         self.age = torch.zeros(streams, dtype=torch.int64, device=like.device)
-        self.keys = self.gap = zeros(())
+        self.keys = self.gap = like.new_zeros(())
         self._readout_t = parameters.value["readout"]["W"].t()
-        self._at = [self._views(position) for position in range(length + 1)]
+        self._at = [views_of(self.rings, position, d_in=self.d_in) for position in range(length + 1)]
         # Global step of ring position 0. On the device, since a captured graph would hold a number of the host for ever.
         self.origin = torch.full((), -history, dtype=torch.int64, device=like.device)
         self._block_positions = torch.arange(history, self.end, device=like.device)
-
-    def _views(self, position: int) -> dict[str, Tensor]:
-        """The rings' rows at one position, and parts of them: made once, since a view costs as much as an operation."""
-        at = {name: ring[position] for name, ring in self.rings.items() if position < ring.shape[0]}
-        at |= {"x": at["xh"][:, : self.d_in], "h_prev": at["xh"][:, self.d_in :]}
-        if "readout" in at:
-            at |= {"h": at["readout"][:, : self.n], "second": at["readout"][:, self.n :]}
-        if "m" in at:
-            at |= {"m_flat": at["m"].view(-1, self.n), "s_row": at["s"].unsqueeze(1), "stamp_flat": at["stamp"].view(-1)}
-        return at
 
     @property
     def births(self) -> Tensor:
@@ -332,7 +298,7 @@ class Window:
         """Moves the end of the block into the history, so that the next block starts at position ``history``."""
         kept = self.history
         for name, ring in self.rings.items():
-            extra = 1 if name in ("xh", "c", "carried") else 0
+            extra = 1 if name in BEGINNINGS else 0
             ring[: kept + extra] = ring[self.block : self.block + kept + extra].clone()
         if self.k_trunc > self.block:
             for ring in (*self.tape.values(), *self.trace.values()):
