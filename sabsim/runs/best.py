@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import torch
@@ -23,11 +24,14 @@ class Best:
         self.learned: dict[str, Tensor] | None = None
         """copies of the parameters, by the names of `StreamingLearner.learned`"""
         self.figures: dict[str, Any] = {}
-        """`sequences` trained when they were kept, and the `metric` that they had"""
+        """`sequences` trained when they were kept, and the `metric` and `loss` that they had"""
 
     def beaten_by(self, result: HeldOut) -> bool:
-        """Whether this is better than what is kept."""
-        return not self.figures or self._sign * result.metric > self._sign * self.figures["metric"]
+        """Whether this is better than what is kept; of equal metrics the lower loss is."""
+        if not self.figures or result.metric != self.figures["metric"]:
+            return not self.figures or self._sign * result.metric > self._sign * self.figures["metric"]
+        # Folders of before the loss was kept have none.
+        return result.loss < self.figures.get("loss", inf)
 
     def look(self, result: HeldOut, learned: Mapping[str, Tensor], *, sequences: int) -> None:
         """Keep these parameters if they did better than any before."""
@@ -37,7 +41,7 @@ class Best:
     def keep(self, result: HeldOut, learned: Mapping[str, Tensor], *, sequences: int) -> None:
         """Keep these parameters, whatever was before."""
         self.learned = {name: value.clone() for name, value in learned.items()}
-        self.figures = {"sequences": sequences, "metric": result.metric}
+        self.figures = {"sequences": sequences, "metric": result.metric, "loss": result.loss}
 
     def restore(self, learned: Mapping[str, Any] | None, figures: dict[str, Any], *, device: torch.device) -> None:
         """Be what a checkpoint holds."""
