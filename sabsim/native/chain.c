@@ -37,8 +37,10 @@ static const real *mask_readout(const Learner *l, int64_t t, int64_t steps, int6
 static void carry(const Learner *l, int64_t row, int64_t b, int64_t learning, real *h_prev)
 {
     real *carried = l->carried + row * l->n;
-    for (int64_t j = 0; j < l->n; j++) carried[j] = learning ? l->carried_now[b * l->n + j] : 1;
-    multiply(l->n, carried, h_prev);
+    for (int64_t j = 0; j < l->n; j++) {
+        carried[j] = learning ? l->carried_now[b * l->n + j] : 1;
+        h_prev[j] *= carried[j];
+    }
 }
 
 /* One step at ring position t: x (B, d) -> y; `noisy`: whether the choice of what is read may explore; `masked`: whether

@@ -28,10 +28,10 @@ class Best:
 
     def beaten_by(self, result: HeldOut) -> bool:
         """Whether this is better than what is kept; of equal metrics the lower loss is."""
-        if not self.figures or result.metric != self.figures["metric"]:
-            return not self.figures or self._sign * result.metric > self._sign * self.figures["metric"]
-        # Folders of before the loss was kept have none.
-        return result.loss < self.figures.get("loss", inf)
+        if not self.figures:
+            return True
+        kept = self.figures["metric"], self.figures.get("loss", inf)  # folders of before the loss was kept have none
+        return (self._sign * result.metric, -result.loss) > (self._sign * kept[0], -kept[1])
 
     def look(self, result: HeldOut, learned: Mapping[str, Tensor], *, sequences: int) -> None:
         """Keep these parameters if they did better than any before."""
