@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,10 +43,11 @@ def of_mean(values: NDArray[np.float64]) -> Interval:
     return Interval(mean, float(found.low), float(found.high))
 
 
-def of_seeds(values: NDArray[np.float64]) -> Interval:
+def of_seeds(values: NDArray[np.float64], bounds: tuple[float, float] = (-inf, inf)) -> Interval:
     """Of the mean over seeds, ``values`` (seeds,): Student's t, as the few seeds of a sweep are too few for a bootstrap.
 
-    Values that are all the same have an interval of no width; a single value has none.
+    Values that are all the same have an interval of no width; a single value has none. It is cut at ``bounds``, the least
+    and the greatest that a value can be: the true mean lies between them, so that it is covered as often as before.
     """
     from scipy.stats import sem, t
 
@@ -53,7 +55,7 @@ def of_seeds(values: NDArray[np.float64]) -> Interval:
     if len(values) < 2:
         return Interval(mean, None, None)
     half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values)) if np.ptp(values) else 0.0
-    return Interval(mean, mean - half, mean + half)
+    return Interval(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 
 def of_share(successes: int, of: int) -> Interval:

@@ -130,7 +130,7 @@ def lines_of(
                 Line(
                     environment=place.words,
                     credit=credit,
-                    success=of_seeds(np.array(list(successes.values()))) if successes else None,
+                    success=of_seeds(np.array(list(successes.values())), (0.0, 1.0)) if successes else None,
                     total=of_seeds(np.array(list(totals.values()))) if totals else None,
                     scores=successes or totals,
                     steps=round(median(one["steps"] for one in mine.values())) if mine else None,
@@ -175,7 +175,8 @@ def write_table(lines: Sequence[Line], about: Mapping[str, Any], folder: Path, *
     text = [f"## Agents{' - quick: too small to learn anything' if quick else ''}", ""]
     text += [f"| {' | '.join(TITLES)} |", f"| --- | --- | {' | '.join('---:' for _ in TITLES[2:])} |"]
     text += [f"| {' | '.join(row)} |" for row in rows]
-    text += ["", "Means of the runs' last evaluations over seeds, with 95 % intervals (Student's t over seeds).", ""]
+    method = "Student's t over seeds; that of success is cut at 0 and 1"
+    text += ["", f"Means of the runs' last evaluations over seeds, with 95 % intervals ({method}).", ""]
     told = [f"- {line.environment}, {line.credit}, seed {s}: {why}" for line in lines for s, why in line.failures.items()]
     text += ["Failed:", "", *told, ""] if told else []
     text += [f"    {about['command']}", ""]

@@ -256,13 +256,13 @@ def _figures(summary: dict[str, Any], experiment: Experiment, curve: Sequence[Se
     }
 
 
-def interval(scores: Sequence[float]) -> list[float]:
-    """Mean and its 95 % interval over seeds (Student's t)."""
+def interval(scores: Sequence[float], unit: str) -> list[float]:
+    """Mean and its 95 % interval over seeds (Student's t), that of success cut at 0 and 1."""
     mean = float(np.mean(scores))
     if len(scores) < 2 or np.ptp(scores) == 0:
         return [mean, mean, mean]
     low, high = stats.t.interval(0.95, len(scores) - 1, mean, stats.sem(scores))
-    return [mean, float(low), float(high)]
+    return [mean, max(float(low), 0.0), min(float(high), 1.0)] if unit == "success" else [mean, float(low), float(high)]
 
 
 def collect(name: str, jobs: int, seeds: int | None = None) -> None:
@@ -281,7 +281,7 @@ def collect(name: str, jobs: int, seeds: int | None = None) -> None:
             shlex.join(["sabsim", *arguments, *(["--out", str(folder)] if experiment.before else [])])
             for arguments, folder in commands(experiment, method, 0, Path("runs"))
         ]
-        scores = interval([row["score"] for row in runs])
+        scores = interval([row["score"] for row in runs], experiment.units[0])
         shown = "\n    ".join(lines).replace("--seed 0", "--seed SEED").replace("runs/0", "runs/SEED")
         methods[method] = {"command": shown, "score": scores, "runs": runs}
         print(name, method, [round(score, 3) for score in scores], flush=True)
@@ -291,8 +291,8 @@ def collect(name: str, jobs: int, seeds: int | None = None) -> None:
 
 
 _HOW_TO_READ = """Success is that of 200 evaluation episodes at a run's end (sampled policy), the mean over seeds with its
-95 % interval (Student's t, not cut off at 0 and 1); *at N*: the mean success when the last seed of the first method had
-0.95; *learned*: seeds that ever had 0.95 in an evaluation, and the median of the steps at which they first had. Times are
+95 % interval (Student's t, cut at 0 and 1); *at N*: the mean success when the last seed of the first method had 0.95;
+*learned*: seeds that ever had 0.95 in an evaluation, and the median of the steps at which they first had. Times are
 of one thread on a shared machine; memory is the macrostate's, of all streams."""
 
 

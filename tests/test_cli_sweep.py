@@ -47,8 +47,9 @@ def test_a_line_is_a_mean_over_seeds() -> None:
     }
     failures = {run_name(place, "tbptt", 1): "not finite", run_name(place, "rtu", 0): "no", run_name(place, "rtu", 1): "no"}
     sab, tbptt, rtu = lines_of([place], ("sab", "tbptt", "rtu"), (0, 1), found, failures)
-    # Student's t with one degree of freedom: 12.706 times the standard error, 0.1.
-    assert sab.success == pytest.approx((0.6, 0.6 - 1.2706, 0.6 + 1.2706), abs=1e-4)
+    # Student's t with one degree of freedom: 12.706 times the standard error, 1; a share lies between 0 and 1.
+    assert sab.total == pytest.approx((2.0, 2.0 - 12.7062, 2.0 + 12.7062), abs=1e-4)
+    assert sab.success == pytest.approx((0.6, 0.0, 1.0), abs=1e-12)
     assert (sab.scores, sab.failures) == ({0: 0.5, 1: 0.7}, {})
     assert (tbptt.success, tbptt.total, tbptt.scores) == (None, (4.0, None, None), {0: 4.0})
     assert cells(tbptt)[2:7] == ["-", "", "4", "", "1 of 2"]

@@ -26,6 +26,7 @@ from sabsim.reproduce import (
     with_origin,
     write_table,
 )
+from sabsim.reproduce.figures import interval
 from sabsim.reproduce.paper import SOURCES
 from sabsim.reproduce.verdict import verdict
 from sabsim.runs.folder import RunFolder, write_json
@@ -104,9 +105,9 @@ def test_figures_are_means_over_seeds_with_failures_told() -> None:
     assert [item.row for item in found] == ["LSTM, BPTT", "SAB (5, 5)", "SAB (5, 5), paper"]
     lstm, sab, paper = found
     assert sab.mean == pytest.approx(0.98)
-    # Student's t with 2 degrees of freedom: 4.303 times the standard error.
+    # Student's t with 2 degrees of freedom: 4.303 times the standard error; no accuracy is greater than 1.
     half = 4.302653 * 0.0264575 / 3**0.5
-    assert (sab.low, sab.high) == (pytest.approx(0.98 - half, abs=1e-5), pytest.approx(0.98 + half, abs=1e-5))
+    assert (sab.low, sab.high) == (pytest.approx(0.98 - half, abs=1e-5), 1.0)
     assert (sab.sequences, sab.solved, sab.memory, sab.stop_at) == (8_000, 2, 4_000, 0.99)
     assert (lstm.low, lstm.high, lstm.solved, lstm.stop_at) == (None, None, None, None)
     assert (paper.mean, paper.failures) == (None, {0: "loss is not finite at step 40"})
@@ -116,6 +117,15 @@ def test_figures_are_means_over_seeds_with_failures_told() -> None:
     assert "equal" not in text
     assert "| equal (stops at 0.99) |" in as_markdown("table1", found, quick=False)
     assert "- SAB (5, 5), paper, seed 0: loss is not finite at step 40" in text
+
+
+def test_an_interval_is_cut_at_what_the_score_can_be() -> None:
+    half = 12.7062 * 0.1
+    assert interval([0.5, 0.7], TABLES["table1"].task.bounds) == (0.0, 1.0)
+    assert interval([0.5, 0.7], TABLES["table4"].task.bounds) == (0.0, pytest.approx(0.6 + half, abs=1e-4))
+    assert interval([3.5, 3.7], TABLES["table6"].task.bounds) == pytest.approx((3.6 - half, 3.6 + half), abs=1e-4)
+    assert interval([0.7, 0.7], TABLES["table1"].task.bounds) == (0.7, 0.7)
+    assert interval([0.7], TABLES["table1"].task.bounds) == (None, None)
 
 
 def test_seeds_made_alike_are_told_together() -> None:

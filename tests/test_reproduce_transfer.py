@@ -91,13 +91,13 @@ def test_rows_stand_beside_the_published_figures() -> None:
     """Means with their intervals over seeds; a dash where there is nothing."""
     scores = {0: 0.9, 1: 1.0, 2: 0.95}
     found = [
-        transfer.Transfer(row="SAB (5, 5)", T=200, sequences=1000, scores=scores, mean=0.95, low=0.826, high=1.074),
+        transfer.Transfer(row="SAB (5, 5)", T=200, sequences=1000, scores=scores, mean=0.95, low=0.826, high=1.0),
         transfer.Transfer(row="RelLSTM (10, 15)", T=5000, sequences=100, scores={0: 0.5}, mean=0.5, low=None, high=None),
     ]
     title, *lines = transfer.as_lines("transfer", found, quick=False)
     assert title == ["row", "T = 100", "T = 200", "T = 400", "T = 2,000", "T = 5,000"]
     assert lines == [
-        ["SAB (5, 5)", "-", "0.950 (0.826 .. 1.074)", "-", "-", "-"],
+        ["SAB (5, 5)", "-", "0.950 (0.826 .. 1.000)", "-", "-", "-"],
         ["RelLSTM (10, 15)", "-", "-", "-", "-", "0.500"],
         ["SAB, published (Kerg)", "-", "0.95", "0.75", "0.47", "0.41"],
         ["RelLSTM, published (Kerg)", "-", "0.99", "0.99", "0.99", "0.99"],

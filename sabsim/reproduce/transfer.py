@@ -120,7 +120,7 @@ def transfers(name: str, out: Path, summaries: Mapping[str, Mapping[str, Any]], 
                 if score is not None:
                     scores[int(path.name)] = score
             if scores:
-                low, high = interval(list(scores.values()))
+                low, high = interval(list(scores.values()), TABLES[name].task.bounds)
                 mean = float(np.mean(list(scores.values())))
                 count = how_many(T)
                 found.append(Transfer(row=row.name, T=T, sequences=count, scores=scores, mean=mean, low=low, high=high))
@@ -157,7 +157,7 @@ def as_markdown(name: str, found: Sequence[Transfer], *, quick: bool) -> str:
     counts = ", ".join(f"{how_many(T):,} at T = {T:,}" for T in lengths_of(name, quick=quick))
     text = [f"## {name}: accuracy at other T{size}", "", f"| {' | '.join(title)} |"]
     text += [f"| --- | {' | '.join('---:' for _ in title[1:])} |", *(f"| {' | '.join(line)} |" for line in rows)]
-    note = "Mean over seeds, with the 95 % interval (Student's t) where there are several."
+    note = "Mean over seeds, with the 95 % interval (Student's t, cut at 0 and 1) where there are several."
     return "\n".join([*text, "", f"{note} Held-out sequences: {counts}.", ""])
 
 

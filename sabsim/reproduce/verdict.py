@@ -14,9 +14,10 @@ BETTER, EQUAL, WORSE = "better", "equal", "worse"
 
 RULE = (
     "*Equal*: the paper's figure, give or take half a unit of its last digit, meets our 95 % interval over seeds "
-    "(Student's t); but *seeds differ too much* if that interval reaches further than a tenth of the paper's figure to "
-    "either side. *Better* or *worse*: it lies outside, on that side. A row that stops when it has solved the task "
-    "cannot show by how much it would have been better: it is then said at which score it stops."
+    "(Student's t, cut at what the score can be); but *seeds differ too much* if that interval reaches further than a "
+    "tenth of the paper's figure to either side. *Better* or *worse*: it lies outside, on that side. A row that stops "
+    "when it has solved the task cannot show by how much it would have been better: it is then said at which score it "
+    "stops."
 )
 """The rule in words."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, ClassVar
 
 import torch
@@ -49,6 +50,11 @@ class Task(ABC):
     def higher_is_better(self) -> bool:
         """Whether a greater metric is a better one."""
         return self.metric == "accuracy"
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the greatest that the metric can be."""
+        return (0.0, 1.0) if self.metric == "accuracy" else (0.0, inf)
 
     @property
     def label(self) -> str:
