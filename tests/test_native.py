@@ -1,16 +1,10 @@
-"""The native backend beside torch: equal histories on every instruction set, saved states, faults, and doing without.
+"""The native backend beside torch: equal histories on every instruction set, saved states, and faults.
 
 That its gradients are right is shown in test_keystone.py.
 """
 
-import logging
-import os
-import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -340,78 +334,3 @@ def test_a_combination_that_is_not_served_is_refused_or_left_to_torch() -> None:
             StreamingLearner(network, **settings, backend="native")
     with pytest.raises(ConfigError, match="backend = 'fast': must be one of auto, torch, native"):
         CASES[0].learner("fast")
-
-
-@pytest.fixture
-def no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A process that has compiled nothing yet, with an empty cache and no compiler; its PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(compiler, "_load", compiler._load.__wrapped__)
-    compiler._say_once.cache_clear()
-    return folder
-
-
-def test_without_a_compiler_torch_computes_and_one_line_says_so(no_library: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, logger="sabsim"):
-        for _ in range(3):
-            learner = CASES[0].learner("auto")
-            play(learner, 0, 10)
-            assert learner.backend == "torch"
-    assert [record.getMessage() for record in caplog.records] == [
-        "the native kernel is not used, torch computes instead (several times slower): "
-        "no C compiler (cc, gcc or clang) was found"
-    ]
-    with pytest.raises(ConfigError, match=r"backend = 'native' cannot be compiled: no C compiler"):
-        CASES[0].learner("native")
-
-
-def test_a_compiler_that_refuses_is_quoted(no_library: Path, caplog: pytest.LogCaptureFixture) -> None:
-    compiler = no_library / "cc"
-    script = ["#!/bin/sh", '[ "$1" = --version ] && exit 0', "echo 'x.c:1: error: bad day' >&2", "exit 1", ""]
-    compiler.write_text("\n".join(script))
-    compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
-    with caplog.at_level(logging.WARNING, logger="sabsim"):
-        assert CASES[0].learner("auto").backend == "torch"
-    (record,) = caplog.records
-    assert "refused: x.c:1: error: bad day" in record.getMessage()
-
-
-@compiled
-def test_processes_that_compile_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    program = "import torch; from sabsim.native import load_library; load_library(torch.float32)"
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    running = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(3)]
-    assert [process.wait(timeout=300) for process in running] == [0, 0, 0]
-    (left,) = (tmp_path / "sabsim" / "native").iterdir()
-    assert left.name.endswith(f"-{compiler.instruction_set()}.so")
-
-
-@compiled
-@pytest.mark.parametrize("fault", ["damaged", "unwritable"])
-def test_a_cache_that_does_not_serve_is_done_without(fault: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def load(cache: Path) -> object:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-        return compiler._load.__wrapped__(torch.float32, "baseline", os.environ.get("CC"), os.environ["PATH"])
-
-    load(tmp_path / "good")
-    (made,) = (tmp_path / "good" / "sabsim" / "native").iterdir()
-    other = tmp_path / "bad"
-    if fault == "unwritable":
-        other.write_text("a file where a folder should be")
-    else:
-        folder = other / "sabsim" / "native"
-        folder.mkdir(parents=True)
-        (folder / made.name).write_bytes(b"half a library")
-    assert load(other) is not None
-    assert not list(other.glob("**/*.so")), "a damaged library stays for the next process"
-
-
-@pytest.mark.parametrize("wanted", ["avx1024", "AVX2"])
-def test_an_unknown_instruction_set_is_refused(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(compiler.FORCE, wanted)
-    with pytest.raises(ConfigError, match=f"{compiler.FORCE} = '{wanted}': this machine has baseline"):
-        compiler.instruction_set()
