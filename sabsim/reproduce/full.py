@@ -81,19 +81,22 @@ _UNITS_LEFT_OUT = replace(
     learner={**_WHOLE_IMAGE.learner, "recurrent_dropout": 0.1},
 )
 """The same, but that a tenth of the units is not seen by the next step, others in each image."""
-_WITHOUT_REPLAY = replace(
-    _WHOLE_IMAGE,
-    name="no replay (56, 14, 56)",
-    learner={**_WHOLE_IMAGE.learner, "replays": 0},
-    optimizer={**_WHOLE_IMAGE.optimizer, "restarts": 0},
-    budget=_PERMUTED_BUDGET,
+_WITHOUT_REPLAY = tuple(
+    replace(
+        row,
+        name=row.name.replace("SAB", "no replay"),
+        learner={**row.learner, "replays": 0},
+        optimizer={**row.optimizer, "restarts": 0},
+        budget=_PERMUTED_BUDGET,
+    )
+    for row in (_WHOLE_IMAGE, _UNITS_LEFT_OUT)
 )
-"""The same without replay, to be compared with it when the step size has fallen once."""
+"""Both without replay, to be compared with them when the step size has fallen once."""
 
 FULL: dict[str, Full] = {
     "table6": _text(200_000, 4),
     "table7": _text(450_000, 4),
     "table8": _images(275_000, 5),
-    "table8-permuted": _images(_PERMUTED_BUDGET, 8, (_WHOLE_IMAGE, _UNITS_LEFT_OUT, _WITHOUT_REPLAY)),
+    "table8-permuted": _images(_PERMUTED_BUDGET, 8, (_WHOLE_IMAGE, _UNITS_LEFT_OUT, *_WITHOUT_REPLAY)),
 }
 """By the table's name."""
