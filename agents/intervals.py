@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sabsim.intervals import over_seeds
+
 LEVEL = 0.95
 _RESAMPLES = 9_999
 
@@ -44,18 +46,8 @@ def of_mean(values: NDArray[np.float64]) -> Interval:
 
 
 def of_seeds(values: NDArray[np.float64], bounds: tuple[float, float] = (-inf, inf)) -> Interval:
-    """Of the mean over seeds, ``values`` (seeds,): Student's t, as the few seeds of a sweep are too few for a bootstrap.
-
-    Values that are all the same have an interval of no width; a single value has none. It is cut at ``bounds``, the least
-    and the greatest that a value can be: the true mean lies between them, so that it is covered as often as before.
-    """
-    from scipy.stats import sem, t
-
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Interval(mean, None, None)
-    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * sem(values)) if np.ptp(values) else 0.0
-    return Interval(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
+    """Of the mean over seeds, ``values`` (seeds,): as ``sabsim.intervals.over_seeds``."""
+    return Interval(float(values.mean()), *over_seeds(values.tolist(), bounds))
 
 
 def of_share(successes: int, of: int) -> Interval:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import shlex
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from sabsim.cli import main as sabsim
+from sabsim.intervals import over_seeds
 from sabsim.runs import read_rows
 
 OUT = Path("results/agents")
@@ -257,12 +258,10 @@ def _figures(summary: dict[str, Any], experiment: Experiment, curve: Sequence[Se
 
 
 def interval(scores: Sequence[float], unit: str) -> list[float]:
-    """Mean and its 95 % interval over seeds (Student's t), that of success cut at 0 and 1."""
+    """Mean and its 95 % interval over seeds, that of success cut at 0 and 1; the mean alone where there is one seed."""
     mean = float(np.mean(scores))
-    if len(scores) < 2 or np.ptp(scores) == 0:
-        return [mean, mean, mean]
-    low, high = stats.t.interval(0.95, len(scores) - 1, mean, stats.sem(scores))
-    return [mean, max(float(low), 0.0), min(float(high), 1.0)] if unit == "success" else [mean, float(low), float(high)]
+    low, high = over_seeds(scores, (0.0, 1.0) if unit == "success" else (0.0, math.inf))
+    return [mean, mean, mean] if low is None or high is None else [mean, low, high]
 
 
 def collect(name: str, jobs: int, seeds: int | None = None) -> None:

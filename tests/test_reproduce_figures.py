@@ -12,6 +12,7 @@ import pytest
 
 from sabsim.cli import main
 from sabsim.errors import ConfigError, RunFolderError
+from sabsim.intervals import over_seeds
 from sabsim.reproduce import (
     PAPER,
     TABLES,
@@ -26,7 +27,6 @@ from sabsim.reproduce import (
     with_origin,
     write_table,
 )
-from sabsim.reproduce.figures import interval
 from sabsim.reproduce.paper import SOURCES
 from sabsim.reproduce.verdict import verdict
 from sabsim.runs.folder import RunFolder, write_json
@@ -121,11 +121,11 @@ def test_figures_are_means_over_seeds_with_failures_told() -> None:
 
 def test_an_interval_is_cut_at_what_the_score_can_be() -> None:
     half = 12.7062 * 0.1
-    assert interval([0.5, 0.7], TABLES["table1"].task.bounds) == (0.0, 1.0)
-    assert interval([0.5, 0.7], TABLES["table4"].task.bounds) == (0.0, pytest.approx(0.6 + half, abs=1e-4))
-    assert interval([3.5, 3.7], TABLES["table6"].task.bounds) == pytest.approx((3.6 - half, 3.6 + half), abs=1e-4)
-    assert interval([0.7, 0.7], TABLES["table1"].task.bounds) == (0.7, 0.7)
-    assert interval([0.7], TABLES["table1"].task.bounds) == (None, None)
+    assert over_seeds([0.5, 0.7], TABLES["table1"].task.bounds) == (0.0, 1.0)
+    assert over_seeds([0.5, 0.7], TABLES["table4"].task.bounds) == (0.0, pytest.approx(0.6 + half, abs=1e-4))
+    assert over_seeds([3.5, 3.7], TABLES["table6"].task.bounds) == pytest.approx((3.6 - half, 3.6 + half), abs=1e-4)
+    assert over_seeds([0.7, 0.7], TABLES["table1"].task.bounds) == (0.7, 0.7)
+    assert over_seeds([0.7], TABLES["table1"].task.bounds) == (None, None)
 
 
 def test_seeds_made_alike_are_told_together() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy import stats
+
+from sabsim.intervals import over_seeds
 
 from .table import Row
 from .tables import TABLES, run_name
@@ -115,7 +116,7 @@ def _figures(
 ) -> Figures:
     table = TABLES[name]
     scores = {seed: float(summary[table.task.metric]) for seed, summary in mine.items()}
-    low, high = interval(list(scores.values()), table.task.bounds)
+    low, high = over_seeds(list(scores.values()), table.task.bounds)
     return Figures(
         row=row.name,
         scores=scores,
@@ -154,17 +155,3 @@ def _makers(mine: Mapping[int, Mapping[str, Any]]) -> tuple[Maker, ...]:
             )
         )
     return tuple(makers)
-
-
-def interval(scores: Sequence[float], bounds: tuple[float, float]) -> tuple[float | None, float | None]:
-    """95 % over seeds, Student's t; None with one seed, the mean itself where all are equal.
-
-    It is cut at ``bounds``, the least and the greatest that a score can be: the true mean lies between them, so that
-    the interval covers it as often as before.
-    """
-    if len(scores) < 2:
-        return None, None
-    if np.ptp(scores) == 0:
-        return scores[0], scores[0]
-    low, high = stats.t.interval(0.95, len(scores) - 1, float(np.mean(scores)), stats.sem(scores))
-    return max(float(low), bounds[0]), min(float(high), bounds[1])

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sabsim.errors import RunFolderError, StorageError, TimeUpError
+from sabsim.intervals import over_seeds
 from sabsim.runs.checkpoint import load_checkpoint
 from sabsim.runs.config import RunConfig
 from sabsim.runs.folder import RunFolder, read_json, write_json
@@ -25,7 +26,6 @@ from sabsim.runs.progress import Display
 from sabsim.runs.sweep import Work
 from sabsim.runs.train import train
 
-from .figures import interval
 from .paper import PAPER, Published
 from .tables import TABLES, run_name
 
@@ -120,7 +120,7 @@ def transfers(name: str, out: Path, summaries: Mapping[str, Mapping[str, Any]], 
                 if score is not None:
                     scores[int(path.name)] = score
             if scores:
-                low, high = interval(list(scores.values()), TABLES[name].task.bounds)
+                low, high = over_seeds(list(scores.values()), TABLES[name].task.bounds)
                 mean = float(np.mean(list(scores.values())))
                 count = how_many(T)
                 found.append(Transfer(row=row.name, T=T, sequences=count, scores=scores, mean=mean, low=low, high=high))
