@@ -13,8 +13,9 @@ def over_seeds(
 ) -> tuple[float, float] | tuple[None, None]:
     """Ends of the 95 % interval of the mean of ``scores``, one of each seed.
 
-    Student's t, as seeds are too few for a bootstrap. None with one seed; the mean itself where all are equal. It is cut at ``bounds``, the least and the greatest that a
-    score can be: the true mean lies between them, so that the interval covers it as often as before.
+    Student's t, as seeds are too few for a bootstrap. None with one seed; the mean itself where all are equal. It is cut
+    at ``bounds``, the least and the greatest that a score can be: the true mean lies between them, so that the interval
+    covers it as often as before.
     """
     # Here and not above: it takes longer to load than many a command takes.
     from scipy import stats
