@@ -13,14 +13,15 @@ from sabsim.tasks import Task
 class Row:
     """One line of a table: a learner.
 
-    ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``: options that
-    differ from the task's recipe; ``leads``: it runs first and stops when the task is solved, and the others get as many
-    sequences; ``alone``: how many it needs is nothing to the others; ``budget``: most sequences of it, None: the table's.
+    ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``, ``run``:
+    options that differ from the table's; ``leads``: it runs first and stops when the task is solved, and the others get as
+    many sequences; ``alone``: how many it needs is nothing to the others; ``budget``: most sequences of it, None: the table's.
     """
 
     name: str
     learner: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
     leads: bool = False
     alone: bool = False
     budget: int | None = None

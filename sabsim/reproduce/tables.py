@@ -203,7 +203,7 @@ def config(table: Table, row: Row, seed: int, *, quick: bool, budget: int | None
     task = replace(table.task, **table.quick) if quick else table.task
     learner: LearnerOptions = replace(recipe.learner, **{**table.learner, **row.learner})
     optimizer: OptimizerOptions = replace(recipe.optimizer, **{**table.optimizer, **row.optimizer})
-    run = replace(recipe.run, **table.run)
+    run = replace(recipe.run, **{**table.run, **row.run})
     run = replace(
         run,
         eval_every=min(run.eval_every, QUICK_BUDGET // 4) if quick else run.eval_every,
