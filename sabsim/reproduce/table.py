@@ -15,7 +15,8 @@ class Row:
 
     ``name`` as in the table, SAB with (k_trunc, k_top) or (k_trunc, k_top, k_att); ``learner``, ``optimizer``, ``run``:
     options that differ from the table's; ``leads``: it runs first and stops when the task is solved, and the others get as
-    many sequences; ``alone``: how many it needs is nothing to the others; ``budget``: most sequences of it, None: the table's.
+    many sequences; ``alone``: how many it needs is nothing to the others; ``budget``: most sequences of it, None: the
+    table's.
     """
 
     name: str
