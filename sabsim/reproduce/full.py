@@ -51,7 +51,7 @@ def _text(budget: int, passes: int, rows: tuple[Row, ...] = ()) -> Full:
 
 def _on_a_cpu(budget: int) -> tuple[Row, ...]:
     """Half a pass in two hours of a core: a quarter of the streams, so that there are four times as many updates."""
-    learners = {
+    learners: dict[str, dict[str, Any]] = {
         "LSTM, TBPTT (20)": {"credit": "tbptt", "k_trunc": 20},
         "no replay": {"replays": 0, "k_trunc": 20, "k_top": 5, "k_att": 5, "explore": 0.0},
         "SAB (20, 5, 5)": {"k_trunc": 20, "k_top": 5, "k_att": 5, "explore": 0.0},
