@@ -13,9 +13,8 @@ from tyro.conf import arg
 from sabsim.data.images import CLASSES, Images, read_images
 from sabsim.errors import ConfigError
 from sabsim.tasks.base import Task
-from sabsim.tasks.cross_entropy import CrossEntropy
-from sabsim.tasks.rounds import SequenceStream
-from sabsim.tasks.stream import Part, Score, StreamOptions, TaskStep, require_int
+from sabsim.tasks.classes import ClassStream
+from sabsim.tasks.stream import Part, StreamOptions, TaskStep, require_int
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Pixels(Task):
         return PixelStream(self, options)
 
 
-class PixelStream(SequenceStream):
+class PixelStream(ClassStream):
     """Endless images, one to each stream and round.
 
     Raises:
@@ -115,7 +114,7 @@ class PixelStream(SequenceStream):
     def __init__(self, task: Pixels, options: StreamOptions) -> None:
         length, source = task.length, task.source
         at_end = torch.arange(length) == length - 1
-        super().__init__(options, weight=at_end.to(torch.float64), scored=at_end)
+        super().__init__(options, weight=at_end.to(torch.float64), scored=at_end, classes=CLASSES)
         pixels, labels = source.pixels[options.part], source.labels[options.part]
         self._images = len(labels)
         if self.streams > self._images:
@@ -140,21 +139,6 @@ class PixelStream(SequenceStream):
         self._x = torch.zeros(self.streams, 1, dtype=self.dtype, device=self.device)
         scored, first, last = self._flags
         self._step = TaskStep(self._x, self._target, self._weight, scored, first, last)
-        self._cross_entropy = CrossEntropy(streams=self.streams, classes=CLASSES, like=self._x)
-        self._score = Score(self._loss, self._cross_entropy.gradient, self._metric, self._count)
-
-    def score(self, y: Tensor, step: TaskStep) -> Score:
-        """Cross entropy of the logits `y`, `(streams, 10)`; gradient (softmax - target) * weight / streams."""
-        log_p, _ = self._cross_entropy.score(y, step.target, step.weight, loss=self._loss)
-        self._metric.copy_((log_p.argmax(1) == step.target).logical_and_(step.scored))
-        self._count.copy_(step.scored)
-        return self._score
-
-    def score_all(self, y: Tensor, steps: TaskStep) -> Score:
-        """The same of several steps at once."""
-        loss, gradient, log_p, _ = self._cross_entropy.score_all(y, steps.target, steps.weight)
-        right = (log_p.argmax(2) == steps.target).logical_and_(steps.scored)
-        return Score(loss, gradient, right.to(loss.dtype), steps.scored.to(loss.dtype))
 
     def sources(self) -> Tensor:
         """-1, `(streams, 1)`: what a class depends on is not known."""

@@ -8,9 +8,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from sabsim.tasks.cross_entropy import CrossEntropy
-from sabsim.tasks.rounds import SequenceStream
-from sabsim.tasks.stream import Score, StreamOptions, TaskStep
+from sabsim.tasks.classes import ClassStream
+from sabsim.tasks.stream import StreamOptions, TaskStep
 
 DIGITS = 8
 """kinds of digits"""
@@ -40,7 +39,7 @@ def recall_baselines(length: int) -> dict[str, float]:
     }
 
 
-class SymbolStream(SequenceStream):
+class SymbolStream(ClassStream):
     """Sequences over digits, blank and marker, laid out by a fixed plan.
 
     Each sequence draws `width` symbols. The plan names, for each step, which of them is the input and which
@@ -59,6 +58,7 @@ class SymbolStream(SequenceStream):
             options,
             weight=torch.full((length,), 1 / length, dtype=torch.float64),
             scored=torch.arange(length) >= length - RECALLED,
+            classes=CLASSES,
         )
         # Rows of the content: the even round, the odd round, then blank and marker. One byte a symbol.
         self._width = width
@@ -75,22 +75,6 @@ class SymbolStream(SequenceStream):
         self._x = torch.zeros(self.streams, KINDS, dtype=self.dtype, device=self.device)
         scored, first, last = self._flags
         self._step = TaskStep(self._x, self._pair[1], self._weight, scored, first, last)
-
-        self._cross_entropy = CrossEntropy(streams=self.streams, classes=CLASSES, like=self._x)
-        self._score = Score(self._loss, self._cross_entropy.gradient, self._metric, self._count)
-
-    def score(self, y: Tensor, step: TaskStep) -> Score:
-        """Cross entropy of the logits `y`, `(streams, 9)`; gradient (softmax - target) * weight / streams."""
-        log_p, _ = self._cross_entropy.score(y, step.target, step.weight, loss=self._loss)
-        self._metric.copy_((log_p.argmax(1) == step.target).logical_and_(step.scored))
-        self._count.copy_(step.scored)
-        return self._score
-
-    def score_all(self, y: Tensor, steps: TaskStep) -> Score:
-        """The same of several steps at once."""
-        loss, gradient, log_p, _ = self._cross_entropy.score_all(y, steps.target, steps.weight)
-        right = (log_p.argmax(2) == steps.target).logical_and_(steps.scored)
-        return Score(loss, gradient, right.to(loss.dtype), steps.scored.to(loss.dtype))
 
     @abstractmethod
     def _draw_symbols(self, half: int, symbols: Tensor) -> None:
