@@ -6,7 +6,12 @@ import gzip
 import hashlib
 import json
 import os
+import random
+import signal
 import struct
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -48,6 +53,26 @@ def killed_at() -> Callable[[Any, str, int], AbstractContextManager[None]]:
                 yield
 
     return killed_at
+
+
+@pytest.fixture
+def killed_twice() -> Callable[[str, Path, float], None]:
+    """`killed_twice(arguments, folder, seconds)`: a run in a process of its own dies, goes on and dies again.
+
+    SIGKILL comes at random within so many seconds after there is a checkpoint.
+    """
+
+    def killed_twice(arguments: str, folder: Path, seconds: float) -> None:
+        command = [sys.executable, "-m", "sabsim", *arguments.split(), "--quiet", "--resume", "--out", str(folder)]
+        for _ in range(2):
+            process = subprocess.Popen(command)
+            while process.poll() is None and not (folder / "checkpoint.safetensors").exists():
+                time.sleep(0.01)
+            time.sleep(random.uniform(0, seconds))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+    return killed_twice
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
 import sys
@@ -162,24 +161,17 @@ def test_a_kill_between_any_two_files_changes_nothing(
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_kill_9_at_a_random_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_9_at_a_random_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_twice: Callable[[str, Path, float], None]
+) -> None:
     monkeypatch.setattr(loop, "FINAL_EPISODES", 200)  # as in the other process, should it come to its end
     config = replace(SMALL, run=replace(SMALL.run, steps=6000, eval_every=2000))
     train_agent(config, out=tmp_path / "whole")
     options = "--hidden 8 --slots 8 --k-top 3 --streams 3 --steps 6000 --eval-every 2000 --eval-episodes 4"
     options += " --checkpoint-every 110 --record-streams 2 --record-every 2 --record-hidden"
-    killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "sabsim", "agent", "sabsim/TMaze-v0", *options.split(), "--quiet", "--resume"]
-    command += ["--out", str(killed)]
-    for _ in range(2):
-        process = subprocess.Popen(command)
-        while process.poll() is None and not (killed / "checkpoint.safetensors").exists():
-            time.sleep(0.01)
-        time.sleep(random.uniform(0, 3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    train_agent(None, out=killed, resume=True)
-    assert_equal_runs(tmp_path / "whole", killed)
+    killed_twice(f"agent sabsim/TMaze-v0 {options}", tmp_path / "killed", 3)
+    train_agent(None, out=tmp_path / "killed", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_interrupt_saves_a_checkpoint(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -131,24 +130,16 @@ def test_a_kill_between_any_two_files_changes_nothing(
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
-def test_kill_9_at_a_random_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kill_9_at_a_random_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_twice: Callable[[str, Path, float], None]
+) -> None:
     monkeypatch.setattr(loop, "FINAL_SEQUENCES", 1000)  # as in the other process, should it come to its end
-    config = variant({}, {"budget": 600})
-    train(config, out=tmp_path / "whole")
+    train(variant({}, {"budget": 600}), out=tmp_path / "whole")
     options = "--T 5 --hidden 8 --slots 8 --k-top 3 --streams 4 --budget 600 --eval-every 50"
     options += " --eval-sequences 8 --checkpoint-every 30 --record-streams 2 --record-every 3 --record-hidden --device cpu"
-    killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "sabsim", "run", "copying", *options.split(), "--quiet", "--resume"]
-    command += ["--out", str(killed)]
-    for _ in range(2):
-        process = subprocess.Popen(command)
-        while process.poll() is None and not (killed / "checkpoint.safetensors").exists():
-            time.sleep(0.01)
-        time.sleep(random.uniform(0, 1.5))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    train(None, out=killed, resume=True)
-    assert_equal_runs(tmp_path / "whole", killed)
+    killed_twice(f"run copying {options}", tmp_path / "killed", 1.5)
+    train(None, out=tmp_path / "killed", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_interrupt_saves_a_checkpoint(tmp_path: Path) -> None:
