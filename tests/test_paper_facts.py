@@ -17,56 +17,63 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 NOISE = 1e-12
 
 
-@pytest.fixture
-def facts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+@pytest.fixture(autouse=True)
+def benchmarks_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("paper_facts")
+
+
+def measured(what: str) -> ModuleType:
+    """The file that measures it."""
+    return importlib.import_module(f"paper_{what}")
 
 
 RULES = ["eq. 1 and 2, literally", "preset paper", "released code, literally", "preset released"]
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_query_cancels(facts: ModuleType, rule: str) -> None:
-    found = facts.query_dependence(facts.recalls(5)[rule], 12, pairs=5)
+def test_the_query_cancels(rule: str) -> None:
+    recall = measured("recall")
+    found = recall.query_dependence(recall.recalls(5)[rule], 12, pairs=5)
     assert max(found.values()) < NOISE
 
 
 @pytest.mark.parametrize(("rule", "microstates"), [("preset stable", 12), ("released code, literally", 5)])
-def test_where_it_does_not_it_is_seen(facts: ModuleType, rule: str, microstates: int) -> None:
+def test_where_it_does_not_it_is_seen(rule: str, microstates: int) -> None:
     """The default's query counts, and the released code's while no microstate is left out."""
-    found = facts.query_dependence(facts.recalls(5)[rule], microstates, pairs=5)
+    recall = measured("recall")
+    found = recall.query_dependence(recall.recalls(5)[rule], microstates, pairs=5)
     assert min(found.values()) > 0.1
 
 
 @pytest.mark.parametrize("k_top", [1, 2, 5])
-def test_k_top_less_one_survive(facts: ModuleType, k_top: int) -> None:
-    found = facts.survivors(k_top, draws=20)
+def test_k_top_less_one_survive(k_top: int) -> None:
+    found = measured("recall").survivors(k_top, draws=20)
     assert found == {rule: (k_top - 1,) for rule in RULES} | {"preset stable": (k_top,)}
 
 
-def test_eq_1_to_5_overflow(facts: ModuleType) -> None:
+def test_eq_1_to_5_overflow() -> None:
     """One seed of a network that is wide and sequences that are short, so that it is a matter of seconds."""
-    found = facts.literal_training("eq. 1-5", T=20, hidden=256, batch=20, updates=40, seed=0, clip=math.inf)
+    found = measured("training").literal_training("eq. 1-5", T=20, hidden=256, batch=20, updates=40, seed=0, clip=math.inf)
     assert "not finite" in found["ended"]
     assert found["updates"] < 40
     assert found["largest h, an update before"] < 1  # nothing tells of it in the update before
 
 
-def test_the_released_code_does_not_at_once(facts: ModuleType) -> None:
-    found = facts.literal_training("released", T=20, hidden=32, batch=20, updates=30, seed=0, clip=1.0)
+def test_the_released_code_does_not_at_once() -> None:
+    found = measured("training").literal_training("released", T=20, hidden=32, batch=20, updates=30, seed=0, clip=1.0)
     assert "finite; accuracy" in found["ended"]
     assert (found["updates"], found["largest h, an update before"] < 100) == (30, True)
 
 
 @pytest.mark.parametrize("k_trunc", [1, 2, 5])
-def test_truncation_is_a_fixed_grid(facts: ModuleType, k_trunc: int) -> None:
+def test_truncation_is_a_fixed_grid(k_trunc: int) -> None:
+    reach = measured("reach")
     for t in range(3 * k_trunc, 5 * k_trunc):
-        assert facts.grid_reach(t, k_trunc) == (t + 1) % k_trunc + 1
+        assert reach.grid_reach(t, k_trunc) == (t + 1) % k_trunc + 1
 
 
-def test_skips_recurse_without_limit(facts: ModuleType) -> None:
-    found = facts.hops(2, T=30, seed=0)
+def test_skips_recurse_without_limit() -> None:
+    found = measured("reach").hops(2, T=30, seed=0)
     # One hop: its own step, and the segment of two steps of the one microstate that each of two steps can read.
     assert found["steps reached, one hop"] <= 1 + 2 * 2
     assert found["steps reached, without limit"] > 1 + 2 * 2
@@ -74,9 +81,9 @@ def test_skips_recurse_without_limit(facts: ModuleType) -> None:
     assert found["cosine"] < 0.99
 
 
-def test_the_literal_port_is_the_preset_of_the_oracle(facts: ModuleType) -> None:
+def test_the_literal_port_is_the_preset_of_the_oracle() -> None:
     """Eq. 1-5 as literal batches and as sabsim's oracle: the same outputs with the same parameters, no cut in between."""
-    literal = importlib.import_module("paper_literal")
+    literal = measured("literal")
     steps, n = 6, 4
     torch.manual_seed(0)
     model = literal.Eq1To5(steps=steps, hidden=n, k_top=3, k_trunc=100, k_att=1).double()
@@ -114,9 +121,9 @@ def test_the_literal_port_is_the_preset_of_the_oracle(facts: ModuleType) -> None
     assert nn.functional.one_hot(symbols, 10).equal(x.long())
 
 
-def test_the_script_keeps_what_it_does_not_measure(
-    facts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_script_keeps_what_it_does_not_measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = measured("facts")
+
     def measure(*names: str, T: int) -> None:
         monkeypatch.setattr(sys, "argv", ["paper_facts.py", "--out", str(tmp_path), "--only", *names, "--T", str(T)])
         facts.main()
