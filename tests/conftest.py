@@ -25,6 +25,8 @@ import torch
 
 from sabsim.cli import main
 from sabsim.data import DATA_SETS, DataFile, DataSet, Version
+from sabsim.data.images import read_images
+from sabsim.data.text import read_text
 
 _REAL_DATA = os.environ.get("SABSIM_DATA")
 """Before any test changes it."""
@@ -114,6 +116,51 @@ def real_data() -> str:
     return _REAL_DATA
 
 
+def data_file(name: str, content: bytes, *mirrors: str, algorithm: str = "sha256") -> DataFile:
+    """What the catalogue knows of a file of this content."""
+    return DataFile(name, len(content), f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}", mirrors)
+
+
+@pytest.fixture(name="data_file")
+def _data_file() -> Callable[..., DataFile]:
+    return data_file
+
+
+@pytest.fixture
+def put() -> Callable[[Path, dict[str, bytes]], Path]:
+    """`put(folder, contents)` writes the files into `folder` and returns the folder above."""
+
+    def put(folder: Path, contents: dict[str, bytes]) -> Path:
+        folder.mkdir(parents=True)
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        return folder.parent
+
+    return put
+
+
+@pytest.fixture
+def no_data_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Neither SABSIM_DATA nor the user's cache decides anything, nor what an earlier test has read."""
+    monkeypatch.delenv("SABSIM_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for cached in (read_text, read_images):
+        cached.cache_clear()
+    yield
+    for cached in (read_text, read_images):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def small_ptb(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Contents of a Penn Treebank of a few lines; the catalogue knows it in place of the real one."""
+    lines = " the cat sat \n on the mat \n"
+    contents = {f"ptb.{part}.txt": f" {part} \n{lines}".encode() for part in ("train", "valid", "test")}
+    files = tuple(data_file(name, content) for name, content in contents.items())
+    monkeypatch.setitem(DATA_SETS, "ptb", DataSet("ptb", "small", (Version("ptb", files),)))
+    return contents
+
+
 @pytest.fixture
 def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, np.ndarray]]:
     """A folder with an MNIST of 36 and 20 images of 4x3 pixels, which the catalogue knows, and its arrays by file."""
@@ -128,7 +175,7 @@ def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, 
         header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *shape)
         content = gzip.compress(header + array.tobytes())
         (folder / file.name).write_bytes(content)
-        files.append(DataFile(file.name, len(content), f"sha256:{hashlib.sha256(content).hexdigest()}"))
+        files.append(data_file(file.name, content))
     monkeypatch.setitem(DATA_SETS, "mnist", DataSet("mnist", "small", (Version("mnist", tuple(files)),)))
     return folder.parent, arrays
 
