@@ -19,6 +19,7 @@ SalienceName = Literal["cosine", "dot", "mlp", "affine", "tanh"]
 SparsifyName = Literal["softmax", "relu", "normalised", "dense"]
 StoresName = Literal["h_hat", "h"]
 ReadoutName = Literal["summary", "weights"]
+FeedsName = Literal["h", "h_hat"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Network:
 
     ``d_in``, ``d_out``: sizes of input and output. ``hidden``: units n. ``stores``: what a microstate keeps, the
     provisional h_hat or h. ``readout``: y = W [h ; s] + b (``summary``) or W [h ; a_tilde] + b (``weights``, eq. 5).
+    ``feeds``: what the next step's cell gets, h (eq. 1-5) or h_hat: what is recalled is then read out and goes no further.
     ``forget_bias``: the initial biases of the LSTM's forget gate (the GRU's update gate) are uniform in 0 .. this, and
     those of the LSTM's input gate are their negatives.
     ``input_scale``: W_x is initially uniform in +- this. With 1 and one-hot inputs even untrained states tell inputs apart,
@@ -43,6 +45,7 @@ class Network:
     sparsify: SparsifyName = "softmax"
     stores: StoresName = "h_hat"
     readout: ReadoutName = "summary"
+    feeds: FeedsName = "h"
     forget_bias: float = 5.0
     input_scale: float = 0.1
 
@@ -59,6 +62,7 @@ class Network:
             "sparsify": SparsifyName,
             "stores": StoresName,
             "readout": ReadoutName,
+            "feeds": FeedsName,
         }
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):

@@ -75,7 +75,7 @@ def _offer(window: Window, score: Tensor, births: Tensor, k_att: int) -> Offer:
     back = torch.arange(k - 1, -1, -1, device=age.device)
     steps = torch.arange(first, end, device=age.device).unsqueeze(1) - back
     segment = r["xh"][steps].clone()
-    segment[:, 1:, :, window.d_in :] = r["s"][steps[:, 1:] - 1]
+    segment[:, 1:, :, window.d_in :] = r["s"][steps[:, 1:] - 1] if window.feeds_h else 0
     return Offer(
         m=(r["readout"][first:end, :, : window.n] if window.stores_h else h_hat).transpose(0, 1),
         segment=segment.permute(2, 0, 1, 3),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .network import ReadoutName, SalienceName, SparsifyName, StoresName
+from .network import FeedsName, ReadoutName, SalienceName, SparsifyName, StoresName
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """The four pieces a preset chooses, and what it is for."""
+    """The five pieces a preset chooses, and what it is for."""
 
     salience: SalienceName
     sparsify: SparsifyName
     stores: StoresName
     readout: ReadoutName
     purpose: str
+    feeds: FeedsName = "h"
 
 
 PRESETS: dict[str, Preset] = {

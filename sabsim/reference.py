@@ -54,7 +54,7 @@ class ReferenceLearner:
         k_att: every k_att-th step of a sequence may be remembered; used to check what the oracle is told.
         update_every: steps per block, 1 to `k_trunc`; default `k_trunc`.
         replays: segments per stream and update; default unlimited; 0 is recall without replay.
-        cell, salience, sparsify, stores, readout: variants, see `Equations`.
+        cell, salience, sparsify, stores, readout, feeds: variants, see `Equations`.
         slots: size of the macrostate.
         whole_sequence: recursion without limit; parameters must then stay as they are until `finish`.
         encoder: what turns the parameters and an observation into x of shape `(d_in,)`; default: observations are x.
@@ -86,6 +86,7 @@ class ReferenceLearner:
         sparsify: str = "softmax",
         stores: str = "h_hat",
         readout: str = "summary",
+        feeds: str = "h",
         slots: int = 0,
         whole_sequence: bool = False,
         encoder: Callable[[Parameters, Tensor], Tensor] | None = None,
@@ -101,6 +102,7 @@ class ReferenceLearner:
             sparsify=sparsify,
             stores=stores,
             readout=readout,
+            feeds=feeds,
             k_top=k_top,
             slots=slots,
         )
@@ -181,7 +183,7 @@ class ReferenceLearner:
             observation, x, h, c, stream.first, stream.local, held, out.s, m, a_tilde, temperature, mask, carried
         )
         stream.moments.append(happened)
-        stream.h, stream.c = happened.carry(out.h), out.c
+        stream.h, stream.c = happened.carry(self.equations.fed(out.h_hat, out.s)), out.c
         return out.y
 
     def _formed(self, source: Source, h_hat: Tensor, *, twin: bool = False) -> None:
@@ -280,7 +282,7 @@ class ReferenceLearner:
             x = self._encode(moment.observation)
             h_hat, c = cell_step(self.equations.cell, self.parameters, x, h, c)
             self._formed((b, step), h_hat, twin=True)
-            h = moment.carry(h_hat + moment.s)
+            h = moment.carry(self.equations.fed(h_hat, moment.s))
         return h_hat
 
     def _block_loss(self, read: Callable[[Source], Tensor]) -> Tensor:
@@ -297,7 +299,7 @@ class ReferenceLearner:
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
                 out = self.equations.step(self.parameters, x, h, c, memory, moment.temperature, moment.mask)
                 self._formed((b, len(stream.moments) - len(window) + position), out.h_hat)
-                h, c = moment.carry(out.h), out.c
+                h, c = moment.carry(self.equations.fed(out.h_hat, out.s)), out.c
                 if position >= len(window) - self.update_every and moment.dL_dy is not None:
                     loss = loss + moment.dL_dy @ out.y
         return loss

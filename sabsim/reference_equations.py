@@ -140,6 +140,7 @@ class Equations:
         sparsify: "softmax", "relu", "normalised" or "dense".
         stores: what a microstate holds: "h_hat" or "h".
         readout: what is read beside h: "summary" (s) or "weights" (a_tilde over the slots, eq. 5).
+        feeds: what the next step gets: "h" or "h_hat".
         k_top: microstates considered at each step; 0 switches recall off.
         slots: size of the macrostate, the length of a_tilde in the "weights" readout.
     """
@@ -151,6 +152,11 @@ class Equations:
     readout: str
     k_top: int
     slots: int
+    feeds: str = "h"
+
+    def fed(self, h_hat: Tensor, s: Tensor) -> Tensor:
+        """What the next step gets of `h_hat` and the summary, shape `(n,)` each."""
+        return h_hat + s if self.feeds == "h" else h_hat
 
     def step(
         self,

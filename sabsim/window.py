@@ -65,7 +65,7 @@ class Window:
         self.parameters, self.sparsifier = parameters, sparsifier
         self.history, self.block, self.k_trunc = history, block, k_trunc
         self.d_in, self.n, self.slots = network.d_in, network.hidden, slots
-        self.stores_h = network.stores == "h"
+        self.stores_h, self.feeds_h = network.stores == "h", network.feeds == "h"
         self.reads_weights = sparsifier is not None and network.readout == "weights"
         self.end = history + block
         self.input_credit: Tensor | None = None
@@ -133,7 +133,7 @@ class Window:
             torch.add(h_hat, s, out=h)
         else:
             h.copy_(h_hat)
-        after["h_prev"].copy_(h)
+        after["h_prev"].copy_(h if self.feeds_h else h_hat)
         if self.carried is not None:
             after["carried"].copy_(self.carried) if masked else after["carried"].fill_(1)
             after["h_prev"].mul_(after["carried"])
@@ -229,12 +229,15 @@ class Window:
         p.gradient["readout"]["W"].addmm_(signal.t(), read.flatten(0, 1))
         p.gradient["readout"]["b"].add_(signal.sum(0))
         local = p.cell.prepare(self.tape, r["xh"][first:end], r["c"][first:end], first, end)
-        dh = torch.zeros_like(r["h_hat"][0])
+        nothing = torch.zeros_like(r["h_hat"][0])
+        dh = nothing.clone()
         dc = torch.zeros_like(r["c"][0]) if p.cell.has_c else None
         pending: list[tuple[Tensor, Tensor]] = []
         if p.salience is not None:
             p.salience.prepare(p.value["salience"], r["m"][first:end], self.trace, first)
         for position in range(end - 1, first - 1, -1):
+            # What the next step gave back is credit on h, or passes by what was recalled.
+            dh, passing = (dh, None) if self.feeds_h else (nothing, dh)
             d_second = None
             if position >= self.history:
                 dh = dh + d_out[position - self.history, :, : self.n]
@@ -242,6 +245,8 @@ class Window:
             if memory is not None:
                 dh, ds, da = self._recall_vjp(position, dh, d_second)
                 pending.append((ds, da))
+            if passing is not None:
+                dh = dh + passing
             dh, dc = p.cell.vjp(p.value["cell"], local, position - first, dh, dc)
             keep = r["keep"][position]
             dh = dh.mul_(keep)

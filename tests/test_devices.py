@@ -65,7 +65,7 @@ CASES = [
     ),
     Case(
         credit=SAB(k_top=3, k_trunc=4, replays=3, replay_share=0.4, negligible=0.0, explore=0.0),
-        network=(("cell", "lstm"),),
+        network=(("feeds", "h_hat"),),
     ),
     Case(credit=TBPTT(k_trunc=4, update_every=2)),
     Case(credit=Immediate()),

@@ -182,7 +182,7 @@ def test_without_recall_it_is_torch_s_lstm(window: int, block: int) -> None:
     assert not flow.replay.any()
 
 
-def shortest_chain(recalls: list[dict[int, float]], step: int, source: int, *, shift: int, least: float) -> int:
+def shortest_chain(recalls: list[dict[int, float]], step: int, source: int, *, behind: int | None, least: float) -> int:
     """By trying every chain; 0 if there is none."""
     lengths = []
     for first, weight in recalls[step].items():
@@ -190,24 +190,26 @@ def shortest_chain(recalls: list[dict[int, float]], step: int, source: int, *, s
             continue
         if first == source:
             lengths.append(1)
-        if first - shift >= 0 and (rest := shortest_chain(recalls, first - shift, source, shift=shift, least=least)):
+        if behind is None or (before := first - behind) < 0:
+            continue
+        if rest := shortest_chain(recalls, before, source, behind=behind, least=least):
             lengths.append(1 + rest)
     return min(lengths, default=0)
 
 
-@pytest.mark.parametrize("stores_h", [False, True])
+@pytest.mark.parametrize("behind", [None, 0, 1])
 @pytest.mark.parametrize("least", [0.0, 0.3])
-def test_kappa_and_depth_by_brute_force(stores_h: bool, least: float) -> None:
+def test_kappa_and_depth_by_brute_force(behind: int | None, least: float) -> None:
     rng = np.random.default_rng(5)
     deepest = 0
     for _ in range(20):
         recalls = [{int(i): float(rng.random()) for i in range(t) if rng.random() < 2 / max(1, t)} for t in range(11)]
-        expected = [[shortest_chain(recalls, t, i, shift=not stores_h, least=least) for i in range(11)] for t in range(11)]
-        found = chains(recalls, stores_h=stores_h, least=least)
+        expected = [[shortest_chain(recalls, t, i, behind=behind, least=least) for i in range(11)] for t in range(11)]
+        found = chains(recalls, behind=behind, least=least)
         assert found.tolist() == expected
         deepest = max(deepest, int(found.max()))
         assert sparsity(recalls, least=least).tolist() == [sum(w > least for w in r.values()) for r in recalls]
-    assert deepest >= 3
+    assert (deepest == 1) if behind is None else (deepest >= 3)
 
 
 # Runs

@@ -47,6 +47,7 @@ class Case:
     retention: str = "recent"
     stores: str = "h_hat"
     readout: str = "summary"
+    feeds: str = "h"
     update_every: int = K_TRUNC
     replays: int | None = None
     k_top: int = 3
@@ -65,6 +66,7 @@ LEVELS: dict[str, list] = {
     "retention": list(RETENTIONS),
     "stores": ["h_hat", "h"],
     "readout": ["summary", "weights"],
+    "feeds": ["h", "h_hat"],
     "update_every": [1, 2, K_TRUNC],
     "replays": [None, 2, 1, 0],
     "k_top": [2, 3, SLOTS],
@@ -114,7 +116,7 @@ def streaming(case: Case, *, lr: float = 0.0, backend: str = "torch") -> Streami
     learner = StreamingLearner(
         Network(
             d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, cell=case.cell, salience=case.salience,
-            sparsify=case.sparsify, stores=case.stores, readout=case.readout,
+            sparsify=case.sparsify, stores=case.stores, readout=case.readout, feeds=case.feeds,
         ),
         credit=SAB(
             explore=0.0,
@@ -313,6 +315,8 @@ ONLINE = [
     Case(),
     Case(dropout=0.3),
     Case(recurrent_dropout=0.3),
+    Case(feeds="h_hat"),
+    Case(feeds="h_hat", stores="h", cell="gru", recurrent_dropout=0.3),
     Case(cell="gru", salience="mlp", retention="novelty", replays=2),
     Case(cell="rnn", sparsify="relu", stores="h", readout="weights", k_att=2),
     Case(salience="affine", sparsify="relu", stores="h", readout="weights", retention="all"),
@@ -322,7 +326,10 @@ ONLINE = [
 ]
 
 
-NATIVE_ONLINE = [Case(retention=name, stores=stores) for name, stores in zip(RETENTIONS, ["h_hat", "h"] * 3, strict=True)]
+NATIVE_ONLINE = [
+    Case(retention=name, stores=stores, feeds=feeds)
+    for name, stores, feeds in zip(RETENTIONS, ["h_hat", "h"] * 3, ["h", "h", "h_hat"] * 2, strict=True)
+]
 BOTH = [("torch", case) for case in ONLINE] + [pytest.param("native", case, marks=compiled) for case in NATIVE_ONLINE]
 
 

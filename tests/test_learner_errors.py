@@ -58,6 +58,7 @@ no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA 
         (lambda: learner_of(network={"salience": "cosines"}), ["salience = 'cosines'", "cosine, dot"]),
         (lambda: learner_of(network={"sparsify": "hard"}), ["sparsify = 'hard'", "softmax"]),
         (lambda: learner_of(network={"stores": "c"}), ["stores = 'c'", "h_hat"]),
+        (lambda: learner_of(network={"feeds": "s"}), ["feeds = 's'", "h, h_hat"]),
         (lambda: learner_of(network={"readout": "none"}), ["readout = 'none'", "summary"]),
         (lambda: learner_of(network={"hidden": 0}), ["hidden = 0"]),
         (lambda: learner_of(network={"d_in": -3}), ["d_in = -3"]),

@@ -42,15 +42,30 @@ class Case:
     retention: Retention = field(default_factory=lambda: Novelty(slots=SLOTS))
     optimizer: Optimizer = field(default_factory=lambda: Adam(lr=0.003))
     stores: str = "h_hat"
+    feeds: str = "h"
     hidden: int = 19
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
 
     def __str__(self) -> str:
-        return "-".join([self.credit.name, str(self.credit.block), self.retention.name, self.optimizer.name, self.stores])
+        parts = [
+            self.credit.name,
+            str(self.credit.block),
+            self.retention.name,
+            self.optimizer.name,
+            self.stores,
+            self.feeds,
+        ]
+        return "-".join(parts)
 
     def learner(self, backend: str, **settings: Any) -> StreamingLearner:
-        network = Network(d_in=D_IN, d_out=D_OUT, hidden=self.hidden, stores=self.stores)  # type: ignore[arg-type]
+        network = Network(
+            d_in=D_IN,
+            d_out=D_OUT,
+            hidden=self.hidden,
+            stores=self.stores,
+            feeds=self.feeds,  # type: ignore[arg-type]
+        )
         keywords = {"streams": STREAMS, "seed": 4, "dtype": torch.float64} | settings
         return StreamingLearner(
             network,
@@ -70,6 +85,10 @@ CASES = [
     Case(credit=RULE),
     Case(credit=replace(RULE, update_every=1), retention=Relevancy(slots=SLOTS)),
     Case(credit=replace(RULE, update_every=3, k_att=2), stores="h"),
+    Case(credit=replace(RULE, update_every=3), feeds="h_hat"),
+    Case(credit=replace(RULE, update_every=1, k_att=2), stores="h", feeds="h_hat", retention=Reservoir(slots=SLOTS)),
+    Case(credit=replace(RULE, update_every=3), feeds="h_hat", dropout=0.3, recurrent_dropout=0.2),
+    Case(credit=TBPTT(k_trunc=4, update_every=2), feeds="h_hat"),
     Case(credit=replace(RULE, replays=SLOTS, k_top=SLOTS, negligible=0.0), retention=Reservoir(slots=SLOTS)),
     Case(credit=replace(RULE, replays=0, explore=0.0), retention=Surprise(slots=SLOTS)),
     Case(credit=replace(RULE, k_top=1, replays=1), retention=Recent(slots=1)),

@@ -70,18 +70,18 @@ def total(gradients: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 VARIANTS = [
-    ("lstm", "cosine", "softmax", "h_hat", "summary"),
-    ("lstm", "dot", "softmax", "h_hat", "summary"),
-    ("gru", "mlp", "relu", "h", "weights"),
-    ("rnn", "affine", "normalised", "h", "summary"),
-    ("lstm", "tanh", "relu", "h_hat", "weights"),
-    ("gru", "dot", "dense", "h_hat", "summary"),
+    ("lstm", "cosine", "softmax", "h_hat", "summary", "h"),
+    ("lstm", "dot", "softmax", "h_hat", "summary", "h_hat"),
+    ("gru", "mlp", "relu", "h", "weights", "h"),
+    ("rnn", "affine", "normalised", "h", "summary", "h_hat"),
+    ("lstm", "tanh", "relu", "h_hat", "weights", "h"),
+    ("gru", "dot", "dense", "h_hat", "summary", "h"),
 ]
 
 
-@pytest.mark.parametrize(("cell", "salience", "sparsify", "stores", "readout"), VARIANTS)
+@pytest.mark.parametrize(("cell", "salience", "sparsify", "stores", "readout", "feeds"), VARIANTS)
 def test_whole_sequence_gradient_equals_finite_differences(
-    cell: str, salience: str, sparsify: str, stores: str, readout: str
+    cell: str, salience: str, sparsify: str, stores: str, readout: str, feeds: str
 ) -> None:
     start = parameters(cell, salience, readout)
     steps = 7
@@ -91,7 +91,8 @@ def test_whole_sequence_gradient_equals_finite_differences(
     def run(p: dict[str, Tensor]) -> tuple[ReferenceLearner, Tensor]:
         oracle = ReferenceLearner(
             p, streams=STREAMS, k_top=k_top, k_trunc=100, update_every=2, cell=cell, salience=salience,
-            sparsify=sparsify, stores=stores, readout=readout, slots=SLOTS, whole_sequence=True,
+            sparsify=sparsify, stores=stores, readout=readout, feeds=feeds, slots=SLOTS,
+            whole_sequence=True,
         )  # fmt: skip
         return oracle, play(oracle, steps)[0]
 

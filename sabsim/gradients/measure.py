@@ -153,6 +153,7 @@ def _options(learner: StreamingLearner, length: int) -> dict[str, dict[str, Any]
         "sparsify": network.sparsify,
         "stores": network.stores,
         "readout": network.readout,
+        "feeds": network.feeds,
         "k_top": credit.k_top,
         "k_att": credit.k_att,
         "slots": learner.retention.slots if credit.recalls else 0,
@@ -250,11 +251,11 @@ def _found(
     recalled, left_out = {}, {}
     if learner.credit.recalls:
         gradient["tbptt"], losses["tbptt"] = flows["sab"].window.numpy(), losses["sab"]
-        stores_h = learner.network.stores == "h"
+        behind = _behind(learner)
         passes = {"run": flows["bptt"]} | {rule: flow for rule, flow in flows.items() if rule == "self-attention"}
         for name, flow in passes.items():
             graphs = [flow.recalls(b) for b in range(learner.streams)]
-            recalled[name] = [_recalled(graphs, sources, stores_h=stores_h, least=least) for least in (0.0, LEAST)]
+            recalled[name] = [_recalled(graphs, sources, behind=behind, least=least) for least in (0.0, LEAST)]
         if not _any_slots(learner):
             left_out["self-attention"] = "its parameters belong to a fixed number of slots"
     else:
@@ -269,11 +270,18 @@ def _found(
     )
 
 
+def _behind(learner: StreamingLearner) -> int | None:
+    """How many steps before its own the recall went into a microstate, see `chains`."""
+    if learner.network.stores == "h":
+        return 0
+    return 1 if learner.network.feeds == "h" else None
+
+
 def _recalled(
-    graphs: list[list[dict[int, float]]], sources: list[list[tuple[int, int]]], *, stores_h: bool, least: float
+    graphs: list[list[dict[int, float]]], sources: list[list[tuple[int, int]]], *, behind: int | None, least: float
 ) -> Recalled:
     found: list[Recalls] = [graph for graph in graphs]
-    shortest = [chains(graph, stores_h=stores_h, least=least) for graph in found]
+    shortest = [chains(graph, behind=behind, least=least) for graph in found]
     pairs = [lengths[step, source] for lengths, needed in zip(shortest, sources, strict=True) for step, source in needed]
     return Recalled(
         least=least,

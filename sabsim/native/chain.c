@@ -62,7 +62,7 @@ void sab_step(const Learner *l, int64_t t, const real *x, int64_t noisy, int64_t
             add_scaled(n, 1, s, readout);
             memcpy(readout + n, s, sizeof(real) * n);
         }
-        memcpy(after + b * wide + l->d_in, readout, sizeof(real) * n);
+        memcpy(after + b * wide + l->d_in, l->passing ? h_hat + b * n : readout, sizeof(real) * n);
         if (l->carried) carry(l, row + streams + b, b, masked, after + b * wide + l->d_in);
         l->local[row + b] = l->age[b]++;
     }
@@ -138,9 +138,14 @@ void sab_backward(const Learner *l, real *input_credit, int64_t fresh)
     for (int64_t t = l->k_trunc - 1; t >= 0; t--) {
         const int64_t row = (first + t) * streams;
         const real *dy = row >= begin ? l->dy + (row - begin) * width : NULL;
+        if (l->passing) {
+            memcpy(l->passing, l->dh, sizeof(real) * streams * n);
+            memset(l->dh, 0, sizeof(real) * streams * n);
+        }
         if (dy)
             for (int64_t b = 0; b < streams; b++) add_scaled(n, 1, dy + b * width, l->dh + b * n);
         if (l->slots) recall_vjp(l, first, t, dy ? dy + n : NULL, width);
+        if (l->passing) add_scaled(streams * n, 1, l->passing, l->dh);
         cell_vjp(
             l, streams, l->gates + row * 4 * n, l->tanh_c + row * n, l->c + row * n, l->dh, l->dc,
             l->d_pre + row * 4 * n, t > 0);

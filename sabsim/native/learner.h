@@ -125,6 +125,7 @@ typedef struct {
     real *score;           /* (2 K) scores, and what the choice goes by */
     real *dy;              /* (block, B, w) */
     real *dh;              /* (B, n) */
+    real *passing;         /* (B, n) credit on h_hat that passes by what was recalled; NULL: the next step gets h */
     real *dc;              /* (B, n) */
     real *ds;              /* (k, B, n) */
     real *da;              /* (k, B, K) */

@@ -41,7 +41,8 @@ static void write_slot(const Learner *l, int64_t t, int64_t b, int64_t place, in
         const int64_t from = row - (k - 1 - j) * streams;
         real *to = l->slot_segment + (place * k + j) * wide;
         memcpy(to, l->xh + from * wide, sizeof(real) * wide);
-        if (j) memcpy(to + d, l->s + (from - streams) * n, sizeof(real) * n);
+        if (j && l->passing) memset(to + d, 0, sizeof(real) * n);
+        else if (j) memcpy(to + d, l->s + (from - streams) * n, sizeof(real) * n);
         const int64_t bytes = l->observed;
         if (bytes) memcpy(l->slot_observation + (place * k + j) * bytes, l->observation + from * bytes, bytes);
     }

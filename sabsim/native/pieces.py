@@ -92,6 +92,8 @@ class NativeWindow(Window):
         calls.scratch(packed_W=(size(4 * n, d + n),), packed_W_out=(size(o, width),))
         calls.scratch(packed_back_W_h=(size(n, 4 * n),), packed_back_W_q=(size(n, n),))
         calls.scratch(dy=(self.block, streams, width), dh=(streams, n), dc=(streams, n))
+        if not self.feeds_h:
+            calls.scratch(passing=(streams, n))
         if sparsifier is not None:
             self.keys = self.y.new_zeros(streams, slots, n)
             best = self.y.new_full((streams, slots), -1.0)

@@ -16,7 +16,7 @@ from sabsim.choices import choose, require_at_least
 from sabsim.credit import CREDIT_RULES, CreditRule, FullAttention, Immediate
 from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
-from sabsim.network import Network, ReadoutName, StoresName
+from sabsim.network import FeedsName, Network, ReadoutName, StoresName
 from sabsim.optim import OPTIMIZERS, Optimizer, Schedule
 from sabsim.presets import PRESETS
 from sabsim.retention import RETENTIONS, Retention
@@ -32,6 +32,7 @@ _PIECES = {
     "sparsify": tuple(SPARSIFIERS),
     "stores": get_args(StoresName),
     "readout": get_args(ReadoutName),
+    "feeds": get_args(FeedsName),
 }
 """What a preset chooses, and an option may choose otherwise."""
 _PartT = TypeVar("_PartT")
@@ -118,7 +119,7 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
 
 
 def build_network(options: Any, *, d_in: int, d_out: int) -> Network:
-    """Cell, salience, sparsifier, stored state, readout: the preset's, unless an option says otherwise.
+    """Cell, salience, sparsifier, stored state, readout, what goes on: the preset's, unless an option says otherwise.
 
     Arguments:
         options: has the fields of `LearnerOptions` that describe the network

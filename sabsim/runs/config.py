@@ -33,6 +33,7 @@ _LATER = {
     "gap": 0,
     "dropout": 0.0,
     "recurrent_dropout": 0.0,
+    "feeds": None,
     "restarts": 0,
 }
 """Options that came after the format's first folders, with what these folders did without naming them."""

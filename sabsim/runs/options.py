@@ -24,6 +24,8 @@ class LearnerOptions:
     """What a microstate m holds: h_hat (before recall) or h (after it)."""
     readout: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
     """What is read out beside h: summary (s) or weights (a_tilde)."""
+    feeds: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    """What the next step gets: h (after recall) or h_hat (before it: what is recalled is read out and goes no further)."""
     cell: _Text = "lstm"
     """Recurrent cell: lstm, gru or rnn."""
     hidden: Annotated[int, arg(metavar="N")] = 128

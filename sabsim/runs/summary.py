@@ -51,6 +51,7 @@ def summarise(
         "sparsify": network.sparsify,
         "stores": network.stores,
         "readout": network.readout,
+        "feeds": network.feeds,
         "credit": credit.name,
         "trigger": credit.trigger,
         "retention": config.learner.retention,
