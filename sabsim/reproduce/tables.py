@@ -101,6 +101,11 @@ _SAB_TEXT = tuple(
     Row(name=f"SAB (20, 5, {k_att})", learner={"k_trunc": 20, "k_top": 5, "k_att": k_att, "explore": 0.0})
     for k_att in (10, 5)
 )
+# Not the paper's eq. 4: what is recalled is read out, and does not go on to the next step.
+_READ_OUT_ONLY = tuple(
+    Row(name=f"{name} (20, 5, 5), feeds h_hat", learner={**_SAB_TEXT[1].learner, "feeds": "h_hat", **less})
+    for name, less in (("no replay", {"replays": 0}), ("SAB", {}))
+)
 
 
 def _sab_14(k_top: int) -> Row:
@@ -149,7 +154,7 @@ TABLES: dict[str, Table] = {
     "table6": Table(
         what="Penn Treebank, characters: bits per character on the test part",
         task=CharLM(corpus="ptb"),
-        rows=(*_CHARACTERS, *_SAB_TEXT),
+        rows=(*_CHARACTERS, *_SAB_TEXT, *_READ_OUT_ONLY),
         stop_at=None,
         budget=50_000,
         quick={"corpus": "docs"},
@@ -158,7 +163,7 @@ TABLES: dict[str, Table] = {
     "table7": Table(
         what="text8, its first 12.5 million characters: bits per character on the test part",
         task=CharLM(corpus="text8"),
-        rows=(*_CHARACTERS, *_SAB_TEXT),
+        rows=(*_CHARACTERS, *_SAB_TEXT, *_READ_OUT_ONLY),
         stop_at=None,
         budget=50_000,
         quick={"corpus": "docs"},
