@@ -61,6 +61,8 @@ def _windowed(config: AgentConfig, arena: Arena, learner: Learner) -> Agent:
     if config.learner.action_credit != "none":
         if not isinstance(learner, StreamingLearner) or not learner.credit.recalls:
             raise ConfigError(f"action_credit: credit {config.learner.credit!r} recalls nothing that could be credited")
+        if learner.network.feeds != "h":
+            raise ConfigError("action_credit: needs the summaries of a microstate's segment; leave out --feeds h_hat")
         credit = ActionCredit(
             learner, _transport(config), actions=arena.actions, gamma=config.signal.gamma, steps=config.learner.window
         )

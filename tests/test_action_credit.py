@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sabsim.agents import AgentConfig, AgentLearnerOptions, build_agent
 from sabsim.agents.action_credit import ActionCredit, Transport
 from torch import Tensor
 
@@ -207,3 +209,13 @@ def test_it_goes_on_from_a_saved_state() -> None:
 def test_values_out_of_range_are_refused(option: str, value: float) -> None:
     with pytest.raises(ConfigError, match=option):
         Transport(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"credit": "tbptt"}, "'tbptt' recalls nothing"), ({"feeds": "h_hat"}, "leave out --feeds h_hat")],
+)
+def test_learners_that_lack_what_it_needs_are_refused(options: dict[str, Any], words: str) -> None:
+    learner = AgentLearnerOptions(action_credit="recall", hidden=8, slots=8, k_top=3, **options)
+    with pytest.raises(ConfigError, match=words):
+        build_agent(AgentConfig(env="sabsim/Exam-v0", learner=learner))
