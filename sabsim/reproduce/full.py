@@ -50,7 +50,7 @@ def _text(budget: int, passes: int, rows: tuple[Row, ...] = ()) -> Full:
 
 
 def _on_a_cpu(budget: int) -> tuple[Row, ...]:
-    """A third of a pass, an hour or so of a core: a quarter of the streams, so that there are four times as many updates."""
+    """A third of a pass, an hour or so of a core: a quarter of the streams, so four times as many updates."""
     learners: dict[str, dict[str, Any]] = {
         "LSTM, TBPTT (20)": {"credit": "tbptt", "k_trunc": 20},
         "SAB (20, 5, 5), feeds h_hat": {"k_trunc": 20, "k_top": 5, "k_att": 5, "explore": 0.0, "feeds": "h_hat"},
