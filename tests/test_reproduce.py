@@ -104,6 +104,8 @@ def test_the_command_leaves_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [row["sequences"] for row in kept["rows"]] == [19, 27, 19]
     assert ["--budget 8" in row["command"] for row in kept["rows"]] == [True, False, True]
     assert all(row["made_by"][0]["machine"] for row in kept["rows"])
+    # Told is what decides the figures, and no place on this machine.
+    assert kept["rows"][1]["command"] == "sabsim reproduce table1 --seeds 1 --rows 'no replay' --budget 24 --quick"
     assert all(row["row"] in printed for row in kept["rows"])
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from sabsim.cli.reproduce import ReproduceOptions
 
 
-def reproduce(options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> None:
-    """Trains, or reads what is in ``out``; draws and writes into ``folder``.
+def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str) -> None:
+    """Trains, or reads what is in ``out``; draws and writes into ``folder``, with the command that asked for it.
 
     Raises:
         SabsimError: the run failed, or the disk refuses
@@ -41,7 +41,7 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, arguments: Seq
         phases.append({"name": phase.name, **when, "wanted": wanted, "any_digit": any_digit})
     described = RunFolder(planned.out).description()
     about = {
-        "command": " ".join(["sabsim reproduce", *arguments]),
+        "command": command,
         **{name: summary[name] for name in ("sequences", "accuracy", "standard_error", "held_out_sequences", "seconds")},
         "config": {name: value for name, value in described.items() if name != "made_by"},
         "made_by": described["made_by"],

@@ -93,9 +93,9 @@ def main(arguments: Sequence[str]) -> int:
     with joined(options):
         for name in names:
             if name in TABLES:
-                status = max(status, _reproduce(name, options, out, folder, arguments, until))
+                status = max(status, _reproduce(name, options, out, folder, until))
             else:
-                _draw_figure3(options, out, folder, arguments)
+                _draw_figure3(name, options, out, folder)
     return status
 
 
@@ -130,16 +130,23 @@ def _check_rows(options: ReproduceOptions, names: Sequence[str]) -> None:
         choose("row", row, known)
 
 
-def _draw_figure3(options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str]) -> None:
+def _draw_figure3(name: str, options: ReproduceOptions, out: Path, folder: Path) -> None:
     # Here and not above: what draws takes its time to load, and tables need none of it.
     from sabsim.cli import figure3
 
-    figure3.reproduce(options, out, folder, arguments)
+    figure3.reproduce(options, out, folder, _command(name, options))
 
 
-def _reproduce(
-    name: str, options: ReproduceOptions, out: Path, folder: Path, arguments: Sequence[str], until: float | None
-) -> int:
+def _command(name: str, options: ReproduceOptions, *more: str) -> str:
+    """What decides the figures of ``name``, as a command: not where they are kept, nor on how many processors."""
+    words = ["sabsim", "reproduce", name, *more]
+    words += ["--rows", *options.rows] if options.rows else []
+    words += [] if options.budget is None else ["--budget", str(options.budget)]
+    words += [] if options.device == "auto" else ["--device", options.device]
+    return shlex.join([*words, "--quick"] if options.quick else words)
+
+
+def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, until: float | None) -> int:
     """One table; the exit status for it."""
     from sabsim.reproduce import (
         figures_of,
@@ -181,7 +188,7 @@ def _reproduce(
             sequences = {run: summary["sequences"] for run, summary in swept.summaries.items()}
             budget = needed(name, sequences) or budget
     summaries = {run: with_origin(summary, folders[run]) for run, summary in found.summaries.items()}
-    new = figures_of(name, summaries, found.failures, command=f"sabsim reproduce {shlex.join(arguments)}")
+    new = figures_of(name, summaries, found.failures, command=_command(name, options, "--seeds", str(options.seeds)))
     finished = finished_runs(name, out, quick=options.quick)
     left = figures_of(name, finished, {})
     rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
