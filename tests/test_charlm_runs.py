@@ -78,11 +78,13 @@ def test_the_best_parameters_are_played_at_the_end(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     whole = config(story, eval_sequences=100, budget=300)
-    whole = replace(whole, optimizer=replace(whole.optimizer, lr=0.05, lr_schedule="constant", average=0.0))
+    # The learning rate rises until what was learned is destroyed: on any machine the best is somewhere before the end.
+    rising = replace(whole.optimizer, lr=3.0, warmup_updates=600, lr_schedule="constant", average=0.0)
+    whole = replace(whole, optimizer=rising)
     summary = run(whole, out=tmp_path / "run")
     curve = read_rows(tmp_path / "run" / "run.sqlite", "SELECT sequences, metric FROM metrics WHERE split = 'held-out'")
     assert summary["validation_bpc"] == min(metric for _, metric in curve)
-    assert summary["best_at"] == min((metric, at) for at, metric in curve)[1] < 270
+    assert 0 < summary["best_at"] == min((metric, at) for at, metric in curve)[1] < 200
     states = load_checkpoint(RunFolder(tmp_path / "run")).states
     assert any(not torch.equal(states["best"][name], states["parameters"][name]) for name in states["best"])
     assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
