@@ -110,6 +110,8 @@ def test_held_out_is_what_each_sequence_gives_alone(config: RunConfig) -> None:
     [
         ({"retention": "recent"}, {}, "retention = 'recent': credit screened-attention keeps 'relevancy'; ask for that"),
         ({"buffer": 8}, {}, "slots = 8: relevancy protects the newest 8, so at least 9"),
+        ({"feeds": "h_hat"}, {}, "feeds = 'h_hat': credit screened-attention does without; leave it out"),
+        ({"salience": "dot"}, {}, "salience = 'dot': credit screened-attention does without; leave it out"),
         ({}, {"backend": "native"}, "backend = 'native': cannot compute credit screened-attention"),
     ],
 )

@@ -205,5 +205,5 @@ def test_an_option_of_runs(name: str) -> None:
     for credit in ("full-attention", "screened-attention"):
         retention = "all" if credit == "full-attention" else "relevancy"
         options = LearnerOptions(**share, credit=credit, retention=retention, explore=0.0)
-        with pytest.raises(ConfigError, match=rf"{name} = 0.25: credit {credit} has none; leave it out"):
+        with pytest.raises(ConfigError, match=rf"{name} = 0.25: credit {credit} does without; leave it out"):
             build_learner(RunConfig(task=Copying(T=3), learner=options, run=RunOptions(streams=2, device="cpu")))
