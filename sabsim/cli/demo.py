@@ -27,8 +27,10 @@ from sabsim.tasks import Copying
 DEMO = RunConfig(
     task=Copying(T=100),
     learner=LearnerOptions(slots=32, k_top=5, k_trunc=5),
+    # When learning leaves its plateau depends on seed and rounding: seed 0 needs 4,000 sequences or, on another CPU, more
+    # than the budget. Seed 1 needed 3,500 to 4,500 wherever it was tried (docs/decisions.md).
     run=RunOptions(
-        streams=8, budget=16_000, stop_at=0.99, eval_every=500, eval_sequences=128, record_every=5, device="cpu"
+        seed=1, streams=8, budget=16_000, stop_at=0.99, eval_every=500, eval_sequences=128, record_every=5, device="cpu"
     ),
 )
 """The run with replay."""
@@ -55,8 +57,8 @@ class DemoOptions:
 
     out: Annotated[str, arg(metavar="FOLDER")] = "runs/demo"
     """Folder for the runs and the figures; an earlier demo in it is replaced."""
-    seed: Annotated[int, arg(metavar="N")] = DEMO.run.seed
-    """Seed of parameters and training sequences."""
+    seed: Annotated[int | None, arg(metavar="N", help_behavior_hint=f"(default: {DEMO.run.seed}; mazes: from 0)")] = None
+    """Seed of parameters and training sequences; the mazes count on from it."""
     budget: Annotated[int | None, arg(metavar="SEQUENCES", help_behavior_hint=f"(default: {DEMO.run.budget})")] = None
     """Training sequences at most, for each run of the copying task."""
     jobs: Annotated[int, arg(metavar="N")] = 2
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     console = Console(highlight=False)
     jobs = _jobs(options)
-    agents = demo_agent.configs(quick=options.quick, seed=options.seed)
+    agents = demo_agent.configs(quick=options.quick, seed=options.seed or 0)
     out = Path(options.out)
     with RunFolder(out).locked():
         if _make_room(out):
@@ -110,7 +112,8 @@ def _jobs(options: DemoOptions) -> list[Job]:
     """
     leader = QUICK if options.quick else DEMO
     budget = leader.run.budget if options.budget is None else options.budget
-    leader = replace(leader, run=replace(leader.run, seed=options.seed, budget=budget))
+    seed = leader.run.seed if options.seed is None else options.seed
+    leader = replace(leader, run=replace(leader.run, seed=seed, budget=budget))
     endless = replace(leader, run=replace(leader.run, stop_at=None))
     configs = {
         "replay": leader,
