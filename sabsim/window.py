@@ -229,8 +229,7 @@ class Window:
         p.gradient["readout"]["W"].addmm_(signal.t(), read.flatten(0, 1))
         p.gradient["readout"]["b"].add_(signal.sum(0))
         local = p.cell.prepare(self.tape, r["xh"][first:end], r["c"][first:end], first, end)
-        nothing = torch.zeros_like(r["h_hat"][0])
-        dh = nothing.clone()
+        dh = nothing = torch.zeros_like(r["h_hat"][0])
         dc = torch.zeros_like(r["c"][0]) if p.cell.has_c else None
         pending: list[tuple[Tensor, Tensor]] = []
         if p.salience is not None:
