@@ -26,6 +26,7 @@ KIND = "task"
 _LATER = {
     "explore_fades": False,
     "familiar": False,
+    "centred": False,
     "record_hidden": False,
     "tf32": False,
     "replay_share": 1.0,

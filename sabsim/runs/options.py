@@ -36,6 +36,10 @@ class LearnerOptions:
     """Input weights W_x are drawn from -this .. this."""
     familiar: bool = True
     """Evaluations keep each unit's cell state c within the range it had in training (lstm, gru)."""
+    centred: Annotated[
+        bool | None, arg(help_behavior_hint="(default: True with credit sab and salience cosine, dot or mlp)")
+    ] = None
+    """Recall compares what differs from the usual state: its salience does not see the mean of h_hat."""
     dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
     """Share of what the readout reads that is left out, at random in each block, while it learns (not of credits
     full-attention and screened-attention)."""
@@ -96,7 +100,7 @@ class OptimizerOptions:
     """Largest gradient norm, in multiples of the usual one (running root mean square); 0: no limit."""
     average: Annotated[float, arg(metavar="DECAY")] = 0.995
     """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
-    weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
+    weight_decay: Annotated[float, arg(metavar="RATE")] = 0.01
     """Decay of the salience's parameters, per unit of learning rate and update."""
     lr_schedule: _Text = "inverse"
     """How the learning rate falls: inverse (as 1/(1 + z)) or rsqrt (1/sqrt(1 + z)) in the learning signals met, z = those
