@@ -100,8 +100,6 @@ class AgentOptimizerOptions(OptimizerOptions):
     """Of the greatest step that does not overshoot, one part in so many is taken (obgd)."""
     spike: Annotated[float, arg(metavar="FACTOR")] = 0.0
     """Largest gradient norm, in multiples of the usual one (running root mean square); 0: no limit."""
-    weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
-    """Decay of the salience's parameters, per unit of learning rate and update."""
     average: Annotated[float, arg(metavar="DECAY")] = 0.0
     """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
     lr_schedule: _Text = "constant"

@@ -30,13 +30,16 @@ def _tbptt(*lengths: int) -> tuple[Row, ...]:
     return tuple(Row(name=f"LSTM, TBPTT ({k})", learner={"credit": "tbptt", "k_trunc": k}) for k in lengths)
 
 
-_NO_DECAY = {"weight_decay": 0.0}
-"""Decay is for the salience of the default preset; literal ones and a rival's attention are left alone."""
-_PRESETS = tuple(
-    Row(name=f"SAB (5, 5), {preset}", learner={"preset": preset, "explore": 0.0}, optimizer=_NO_DECAY)
-    for preset in ("paper", "released")
+_LITERAL = {"explore": 0.0}
+_PRESETS = (
+    Row(name="SAB (5, 5), paper", learner={"preset": "paper", **_LITERAL}),
+    Row(name="SAB (5, 5), released", learner={"preset": "released", **_LITERAL}),
 )
 _WITHOUT = Row(name="no replay", learner={"replays": 0})
+
+
+_NO_DECAY = {"weight_decay": 0.0}
+"""Decay is for the salience of sparse recall; a rival's attention is left alone."""
 
 
 def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:

@@ -100,7 +100,7 @@ class OptimizerOptions:
     """Largest gradient norm, in multiples of the usual one (running root mean square); 0: no limit."""
     average: Annotated[float, arg(metavar="DECAY")] = 0.995
     """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
-    weight_decay: Annotated[float, arg(metavar="RATE")] = 0.01
+    weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
     """Decay of the salience's parameters, per unit of learning rate and update."""
     lr_schedule: _Text = "inverse"
     """How the learning rate falls: inverse (as 1/(1 + z)) or rsqrt (1/sqrt(1 + z)) in the learning signals met, z = those

@@ -23,9 +23,7 @@ RECIPES: dict[str, Recipe] = {
     # blocks then have no signal, and trigger no update: their weights and keys need not be prepared anew.
     "adding": Recipe(
         learner=LearnerOptions(input_scale=1.0, update_every=1, trigger="replay", slots=16, explore=0.0, centred=False),
-        optimizer=OptimizerOptions(
-            lr=8e-3, spike=0.0, lr_schedule="inverse", decay_updates=20_000, average=0.998, weight_decay=0.0
-        ),
+        optimizer=OptimizerOptions(lr=8e-3, spike=0.0, lr_schedule="inverse", decay_updates=20_000, average=0.998),
         run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
     # A digit must tell by itself which of the ten it is, wherever it comes: it has to leave a mark in the cell, and credit
@@ -40,13 +38,13 @@ RECIPES: dict[str, Recipe] = {
         learner=LearnerOptions(
             retention="recent", k_trunc=10, forget_bias=1.0, input_scale=1.0, explore=0.0, centred=False
         ),
-        optimizer=OptimizerOptions(lr=1e-2, lr_schedule="rsqrt", weight_decay=0.0),
+        optimizer=OptimizerOptions(lr=1e-2, lr_schedule="rsqrt"),
         run=RunOptions(streams=16, budget=100_000, eval_every=5_000, eval_sequences=512, record_every=200),
     ),
     # As adding, one learning signal a sequence, in its very last step; the options are those that adding had at first.
     "pixels": Recipe(
         learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.0, centred=False),
-        optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt", weight_decay=0.0),
+        optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt"),
         run=RunOptions(streams=16, eval_every=4_000, eval_sequences=1_000),
     ),
 }
@@ -67,14 +65,14 @@ _MNIST = Recipe(
         replays=10,
         centred=False,
     ),
-    optimizer=OptimizerOptions(lr=1e-3, spike=0.0, lr_schedule="cosine", average=0.9995, weight_decay=0.0),
+    optimizer=OptimizerOptions(lr=1e-3, spike=0.0, lr_schedule="cosine", average=0.9995),
     run=RunOptions(streams=16, stagger=False, budget=275_000, eval_every=10_000, eval_sequences=2_000),
 )
 # Permuted, what belongs together lies anywhere in the 784 steps: units remember for up to exp(7) of them, and the sharpness
 # of recall decays, without which a single early state comes to be all that is read.
 _MNIST_PERMUTED = Recipe(
     learner=replace(_MNIST.learner, forget_bias=7.0),
-    optimizer=replace(_MNIST.optimizer, lr=3e-3, average=0.9998, weight_decay=0.01),
+    optimizer=replace(_MNIST.optimizer, lr=3e-3, average=0.99981),
     run=_MNIST.run,
 )
 
