@@ -39,10 +39,12 @@ class Centring:
         if salience is None or not salience.projections:
             name = "none" if salience is None else salience.name
             raise ConfigError(f"centred = True: needs a salience with projections (cosine, dot, mlp); salience is {name}")
-        self._pairs = [
-            (parameters.value["salience"][name], parameters.gradient["salience"][name]) for name in salience.projections
-        ]
         n = parameters.network.hidden
+        # They lie side by side in the flat vector, and so are one matrix here.
+        first, count = parameters.value["salience"][salience.projections[0]].storage_offset(), len(salience.projections)
+        self._rows, self._gradient = (
+            flat[first : first + count * n * n].view(count * n, n) for flat in (parameters.flat, parameters.grad)
+        )
         self.arrays = {
             "mean": like.new_zeros(n),
             "direction": like.new_zeros(n),
@@ -51,22 +53,23 @@ class Centring:
 
     def confine(self) -> None:
         """Before the optimiser's step: the gradient with respect to W of a loss that sees W P."""
-        for _, gradient in self._pairs:
-            self._take_out(gradient)
+        self._take_out(self._gradient)
 
     def follow(self, window: Window) -> None:
         """After it: the mean follows the finished block's states, and the parameters become W P."""
-        states = window.rings["h_hat"][window.history : window.end].mean((0, 1))
         steps = self.arrays["steps"].add_(window.block)
-        rate = (window.block / steps.to(states.dtype)).clamp(min=window.block / MEMORY, max=1.0)
+        rate = (window.block / steps.to(self._rows.dtype)).clamp(min=window.block / MEMORY, max=1.0)
+        self._follow_mean(window.rings["h_hat"][window.history : window.end], rate)
+        self._take_out(self._rows)
+
+    def _follow_mean(self, h_hat: Tensor, rate: Tensor) -> None:
+        """The mean follows ``h_hat`` (block, B, n) by a share ``rate``, and the direction is its own."""
+        states, mean = h_hat.mean((0, 1)), self.arrays["mean"]
         # A state that is not finite ends the run, and must leave the parameters as they are.
-        mean = self.arrays["mean"]
         mean.lerp_(torch.where(torch.isfinite(states), states, mean), rate)
         torch.div(mean, torch.linalg.vector_norm(mean).clamp(min=SHORTEST), out=self.arrays["direction"])
-        for projection, _ in self._pairs:
-            self._take_out(projection)
 
     def _take_out(self, rows: Tensor) -> None:
-        """Makes every row of ``rows`` (n, n) orthogonal to the direction."""
+        """Makes every one of the ``rows`` (., n) orthogonal to the direction."""
         direction = self.arrays["direction"]
         rows.addr_(rows @ direction, direction, alpha=-1)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from .backend import BackendName, choose_backend
-from .centring import Centring
 from .credit import CreditRule
 from .devices import choose_device
 from .dropout import Dropout, RecurrentDropout
@@ -88,7 +87,7 @@ class LearnerParts(StreamingViews):
             self._dropout = Dropout(dropout, streams=streams, width=width, like=self.flat)
             self.window.drop(self._dropout.mask)
         self._familiar = self._backend.familiar(self._parameters, streams=streams) if familiar else None
-        self._centring = Centring(self._parameters) if centred else None
+        self._centring = self._backend.centring(self._parameters) if centred else None
         self._make_memory(slots, raw)
         self._encoding: Encoding | None = None
         if encoder is not None and module is not None:

@@ -25,7 +25,7 @@ class Salience(ABC):
 
     name: ClassVar[str]
     projections: ClassVar[tuple[str, ...]] = ()
-    """Its parameters of shape ``(n, n)`` that microstates and queries are multiplied by."""
+    """Its parameters of shape ``(n, n)`` that microstates and queries are multiplied by, in the order of ``shapes``."""
 
     def __init__(self, hidden: int, slots: int) -> None:
         self.hidden = hidden
