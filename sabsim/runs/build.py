@@ -112,16 +112,11 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
         dropout=options.dropout,
         recurrent_dropout=options.recurrent_dropout,
         familiar=options.familiar,
-        centred=_is_centred(options.centred, network, credit),
+        centred=options.centred,
         **same,
     )
     learner.learning = learning
     return learner
-
-
-def _is_centred(asked: bool | None, network: Network, credit: CreditRule) -> bool:
-    """As asked for, or wherever it can be."""
-    return credit.recalls and bool(SALIENCES[network.salience].projections) if asked is None else asked
 
 
 def build_network(options: Any, *, d_in: int, d_out: int) -> Network:
