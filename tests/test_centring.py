@@ -102,8 +102,9 @@ def test_a_learner_taken_up_again_goes_on_as_it_would_have(backend: str) -> None
         assert isinstance(value, int) or torch.equal(value, second.state_dict()[name]), name
 
 
-def test_a_state_that_is_not_finite_leaves_the_parameters_finite() -> None:
-    learner = learner_of()
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_state_that_is_not_finite_leaves_the_parameters_finite(backend: str) -> None:
+    learner = learner_of(backend=backend)
     run(learner, 2)
     learner.step(torch.full((STREAMS, D_IN), torch.nan, dtype=torch.float64))
     learner.learn(torch.zeros(STREAMS, D_OUT, dtype=torch.float64))
