@@ -2,9 +2,9 @@
 
 Most of a state is the same at every step, and so most of what the salience's projections W_q and W_k are taught by one step
 contradicts what they are taught by the next: steps that ought to recall different microstates pull the image of their
-common part to different sides. The little by which they differ, which is what could tell them apart, is learned slowly
-beside that noise, for Adam divides by all of it. So the common part is taken out (centring, as in Schraudolph 1998,
-"Centering neural network gradient factors"; docs/decisions.md).
+common part to different sides. The little by which they differ, which is what could tell them apart, is small beside that
+noise, and Adam divides by all of it. So the common part is taken out (centring, as in Schraudolph 1998, "Centering neural
+network gradient factors"); what it was seen to do, and where it did not help, is in docs/decisions.md.
 
 With u the direction of the running mean of h_hat and P = I - u u^T, the salience scores P m and P h_hat in place of m and
 h_hat. P is a constant within an update. As W P is as good as W, the parameters hold W P: nothing else needs to know of it.
@@ -17,10 +17,9 @@ from torch import Tensor
 
 from .errors import ConfigError
 from .network import Parameters
+from .usual import count_block
 from .window import Window
 
-MEMORY = 1000.0
-"""Steps over which the mean state is taken, once as many have been seen."""
 SHORTEST = 1e-6
 """A mean no longer than this has no direction."""
 
@@ -28,8 +27,9 @@ SHORTEST = 1e-6
 class Centring:
     """Keeps a salience's projections, ``(n, n)`` each, orthogonal to the usual state.
 
-    ``arrays``: ``mean`` (n,), the running mean of h_hat over all streams; ``direction`` (n,), u of the update before, at
-    first 0, so that nothing is taken out; ``steps`` () int64, how many were met.
+    ``arrays``: ``mean`` (n,), the running mean of h_hat over all streams and as many steps as that of the usual input;
+    ``direction`` (n,), u of the update before, at first 0, so that nothing is taken out; ``steps`` () int64, how many were
+    met.
 
     Raises ConfigError: for a salience without projections.
     """
@@ -57,8 +57,7 @@ class Centring:
 
     def follow(self, window: Window) -> None:
         """After it: the mean follows the finished block's states, and the parameters become W P."""
-        steps = self.arrays["steps"].add_(window.block)
-        rate = (window.block / steps.to(self._rows.dtype)).clamp(min=window.block / MEMORY, max=1.0)
+        rate = count_block(self.arrays["steps"], window.block, self._rows.dtype)
         self._follow_mean(window.rings["h_hat"][window.history : window.end], rate)
         self._take_out(self._rows)
 

@@ -7,21 +7,22 @@ import torch
 from torch import Tensor
 
 from sabsim import SAB, SGD, TBPTT, Adam, ConfigError, Network, StreamingLearner
-from sabsim.centring import MEMORY, Centring
+from sabsim.centring import Centring
 from sabsim.native import library_or_none
 from sabsim.reference import ReferenceLearner
 from sabsim.retention import All, Recent
 from sabsim.runs import LearnerOptions, RunConfig, build
 from sabsim.tasks import Copying
+from sabsim.usual import MEMORY
 
 STREAMS, D_IN, D_OUT, HIDDEN, BLOCK = 3, 4, 2, 6, 2
 compiled = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no C compiler here")
 BACKENDS = ["torch", pytest.param("native", marks=compiled)]
 
 
-def learner_of(*, salience: str = "cosine", backend: str = "torch", lr: float = 0.05, steps: int = 4) -> StreamingLearner:
+def learner_of(*, backend: str = "torch", lr: float = 0.05, steps: int = 4) -> StreamingLearner:
     learner = StreamingLearner(
-        Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, salience=salience),
+        Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN),
         credit=SAB(k_top=2, k_trunc=BLOCK, explore=0.0, negligible=0.0, replays=4), retention=All(slots=steps),
         optimizer=SGD(lr=lr, clip=0.0), streams=STREAMS, seed=1, dtype=torch.float64, centred=True, backend=backend,
     )  # fmt: skip
