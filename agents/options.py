@@ -105,6 +105,8 @@ class AgentOptimizerOptions(OptimizerOptions):
     lr_schedule: _Text = "constant"
     """How the learning rate falls: inverse (as 1/(1 + z)) or rsqrt (1/sqrt(1 + z)) in the learning signals met, z = those
     over D; linear or cosine (to 0) in updates; constant (not at all)."""
+    warmup_updates: Annotated[int | None, arg(metavar="UPDATES")] = 0
+    """Updates over which the learning rate rises to that of the schedule; 0: it begins there."""
     eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint="(default: 1e-8)")] = None
     """Added to the root of the mean squared gradient (adam, rmsprop)."""
     amsgrad: Annotated[bool | None, arg(help_behavior_hint="(default: True)")] = None

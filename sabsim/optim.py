@@ -22,6 +22,9 @@ USUAL_DECAY = 0.999
 """Decay per update of the mean square of the gradient norms: what is usual."""
 OUTLIER = 3.0
 """A norm enters that mean as at most this many times the usual one, so that one burst does not become the yardstick."""
+LEAST_USUAL = 0.3
+"""As a limit the usual norm does not fall below this share of the greatest it has been: when little is left to be learned
+most gradients are next to nothing, and the few that are not must not be shortened to that."""
 
 Schedule = Literal["constant", "inverse", "rsqrt", "linear", "cosine"]
 
@@ -37,7 +40,8 @@ class Optimizer(ABC):
     """Common settings.
 
     ``lr``: step size. ``clip``: greatest global norm of the gradient (0: no clip). ``spike``: a gradient whose norm is more
-    than this many times the usual one (the running root mean square of the norms) is shortened to that (0: off).
+    than this many times the usual one (the running root mean square of the norms, but at least ``LEAST_USUAL`` times the
+    greatest that this has been) is shortened to that (0: off).
 
     ``schedule``: ``inverse`` and ``rsqrt`` let the step size fall as lr / (1 + z) and lr / sqrt(1 + z), not below
     ``lr_floor`` times lr, with z = signals / ``decay_updates``. They need no end and suit an endless stream. An update
@@ -91,10 +95,13 @@ class Optimizer(ABC):
             raise ConfigError(f"restarts = {self.restarts}: schedule {self.schedule} has none; linear and cosine have")
 
     def state(self, flat: Tensor) -> OptimState:
-        """Moment vectors and average like ``flat``; updates and signals so far, the last norm, the mean square of norms."""
+        """Moment vectors and average like ``flat``; updates and signals so far, the last norm, the norms' mean square.
+
+        And the greatest that this mean square has been.
+        """
         vectors = (*self.moments, "average") if self.average else self.moments
         state = {name: torch.zeros_like(flat) for name in vectors}
-        state |= {name: flat.new_zeros(()) for name in ("norm", "mean_square_norm")}
+        state |= {name: flat.new_zeros(()) for name in ("norm", "mean_square_norm", "greatest_mean_square")}
         # float32 stops counting at 2^24, and fractions long before.
         state["signals"] = torch.zeros((), dtype=torch.float64, device=flat.device)
         return {**state, "updates": torch.zeros((), dtype=torch.int64, device=flat.device)}
@@ -135,16 +142,17 @@ class Optimizer(ABC):
 
     def _shorten(self, norm: Tensor, state: OptimState, due: Tensor, counts: Tensor | None) -> Tensor:
         """What the gradient is multiplied by: the clip and the limit on spikes; keeps the usual norm and counts signals."""
-        mean_square = state["mean_square_norm"]
+        mean_square, greatest = state["mean_square_norm"], state["greatest_mean_square"]
         usual = torch.where(mean_square > 0, mean_square.sqrt(), norm)
         signal = torch.where(due, (norm / usual.clamp_min(1e-30)).clamp(max=1.0), 0.0)
         state["signals"].add_(signal if counts is None else signal * counts)
         limit = torch.full_like(norm, self.clip if self.clip else inf)
         if self.spike:
-            limit = torch.minimum(limit, self.spike * usual)
+            limit = torch.minimum(limit, self.spike * torch.maximum(usual, LEAST_USUAL * greatest.sqrt()))
         square = torch.minimum(norm, OUTLIER * usual).square()
         follow = torch.where(mean_square > 0, torch.lerp(mean_square, square, 1 - USUAL_DECAY), square)
         mean_square.copy_(torch.where(due, follow, mean_square))
+        torch.maximum(greatest, mean_square, out=greatest)
         return torch.clamp(limit / (norm + 1e-12), max=1.0)
 
     def _rate(self, state: OptimState) -> Tensor:
@@ -177,6 +185,9 @@ class Adam(Optimizer):
     1904.09237). In a stream signals are rare and quiet stretches long: Adam proper makes full-size steps of whatever little
     gradient is there, and the parameters wander; under the ceiling a step is as large as its gradient, and steps shrink as
     the loss does. ``eps`` is larger than usual for the same reason (docs/decisions.md).
+
+    ``warmup_updates``: without them the first updates, each as large as any, can leave a state that no longer tells inputs
+    apart, and with it nothing that recall could be taught by (docs/decisions.md).
     """
 
     name: ClassVar[str] = "adam"
@@ -184,6 +195,7 @@ class Adam(Optimizer):
     lr: float = 1.6e-2
     schedule: Schedule = "inverse"
     decay_updates: int = 3000
+    warmup_updates: int = 1000
     spike: float = 1.0
     average: float = 0.995
     beta_1: float = 0.9

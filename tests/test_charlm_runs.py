@@ -14,7 +14,7 @@ import torch
 
 from sabsim.cli import main
 from sabsim.errors import RunFolderError
-from sabsim.runs import LearnerOptions, RunConfig, RunFolder, RunOptions, load_checkpoint, loop, read_rows
+from sabsim.runs import LearnerOptions, OptimizerOptions, RunConfig, RunFolder, RunOptions, load_checkpoint, loop, read_rows
 from sabsim.runs import train as run
 from sabsim.runs.folder import read_json
 from sabsim.runs.summary import TIMED
@@ -34,6 +34,7 @@ def config(story: Path, **options: Any) -> RunConfig:
     return RunConfig(
         task=CharLM(corpus=str(story), passage=30),
         learner=LearnerOptions(hidden=8, slots=4, k_top=2, explore=0.0),
+        optimizer=OptimizerOptions(warmup_updates=0),
         run=RunOptions(**(given | options)),
     )
 

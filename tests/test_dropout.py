@@ -36,7 +36,8 @@ def learner_with(
     cell: str = "lstm",
 ) -> StreamingLearner:
     return StreamingLearner(
-        Network(d_in=D_IN, d_out=D_OUT, hidden=6, cell=cell), credit=credit, retention=Recent(slots=4), optimizer=Adam(),
+        Network(d_in=D_IN, d_out=D_OUT, hidden=6, cell=cell), credit=credit, retention=Recent(slots=4),
+        optimizer=Adam(warmup_updates=0),
         streams=STREAMS, seed=seed, dtype=torch.float64, dropout=dropout, recurrent_dropout=recurrent, backend=backend,
     )  # fmt: skip
 

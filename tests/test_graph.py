@@ -19,6 +19,7 @@ from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retenti
 
 STREAMS, D_IN, D_OUT, HIDDEN, SLOTS, BLOCKS = 3, 3, 2, 4, 5, 30
 NETWORK = Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN)
+ADAM = Adam(lr=0.01, warmup_updates=0)
 cuda = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
@@ -39,7 +40,7 @@ class Case:
 
     def learner(self, *, seed: int = 0, **keywords: Any) -> StreamingLearner:
         return StreamingLearner(
-            self.network, credit=self.credit, retention=self.retention, optimizer=Adam(lr=0.01), streams=STREAMS, seed=seed,
+            self.network, credit=self.credit, retention=self.retention, optimizer=ADAM, streams=STREAMS, seed=seed,
             dropout=self.dropout, recurrent_dropout=self.recurrent_dropout, centred=self.centred,
             **({"backend": self.backend, "dtype": torch.float64} | keywords),
         )  # fmt: skip

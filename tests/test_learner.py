@@ -30,7 +30,7 @@ class Case:
         return "-".join([f"{self.credit.name}{trigger}", *map(str, settings)])
 
     def learner(self, *, seed: int = 0, dtype: torch.dtype = torch.float64, **keywords: Any) -> StreamingLearner:
-        settings: dict[str, Any] = {"optimizer": Adam(lr=0.01), "streams": STREAMS, **keywords}
+        settings: dict[str, Any] = {"optimizer": Adam(lr=0.01, warmup_updates=0), "streams": STREAMS, **keywords}
         return StreamingLearner(
             self.network, credit=self.credit, retention=self.retention, seed=seed, dtype=dtype, backend=self.backend,
             **settings,

@@ -20,7 +20,11 @@ compiled = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no
 
 
 def learner_of(lazy: bool, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> StreamingLearner:
-    keywords: dict[str, Any] = {"credit": RULE, "retention": Recent(slots=SLOTS), "optimizer": Adam(lr=0.02)}
+    keywords: dict[str, Any] = {
+        "credit": RULE,
+        "retention": Recent(slots=SLOTS),
+        "optimizer": Adam(lr=0.02, warmup_updates=0),
+    }
     keywords |= {"streams": STREAMS, "seed": 3, "backend": "native"} | settings
     monkeypatch.setattr(pieces, "LAZY_FROM", 1 if lazy else 10**9)
     return StreamingLearner(Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN), **keywords)

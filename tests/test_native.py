@@ -40,7 +40,7 @@ class Case:
 
     credit: CreditRule
     retention: Retention = field(default_factory=lambda: Novelty(slots=SLOTS))
-    optimizer: Optimizer = field(default_factory=lambda: Adam(lr=0.003))
+    optimizer: Optimizer = field(default_factory=lambda: Adam(lr=0.003, warmup_updates=0))
     stores: str = "h_hat"
     feeds: str = "h"
     hidden: int = 19
@@ -98,10 +98,15 @@ CASES = [
     Case(credit=replace(RULE, k_top=1, replays=1), retention=Recent(slots=1)),
     Case(credit=replace(RULE, trigger="replay"), retention=Novelty(slots=SLOTS, input_effect=0.0)),
     Case(credit=RULE, retention=All(slots=40), optimizer=SGD(lr=0.01, momentum=0.5)),
-    Case(credit=RULE, optimizer=Adam(schedule="rsqrt", decay_updates=9, weight_decay=0.1, spike=1.2, clip=0.0)),
-    Case(credit=RULE, optimizer=Adam(schedule="inverse", decay_updates=9, warmup_updates=7)),
-    Case(credit=RULE, optimizer=Adam(schedule="linear", decay_updates=6, restarts=3, amsgrad=False, spike=0.0)),
-    Case(credit=RULE, optimizer=Adam(schedule="cosine", decay_updates=90, clip=0.2)),
+    *(
+        Case(credit=RULE, optimizer=Adam(**{"warmup_updates": 0, **settings}))
+        for settings in (
+            {"schedule": "rsqrt", "decay_updates": 9, "weight_decay": 0.1, "spike": 1.2, "clip": 0.0},
+            {"schedule": "inverse", "decay_updates": 9, "warmup_updates": 7},
+            {"schedule": "linear", "decay_updates": 6, "restarts": 3, "amsgrad": False, "spike": 0.0},
+            {"schedule": "cosine", "decay_updates": 90, "clip": 0.2},
+        )
+    ),
     Case(credit=replace(RULE, k_trunc=7), hidden=64),
     Case(credit=replace(RULE, update_every=3), dropout=0.3),
     Case(credit=TBPTT(k_trunc=4, update_every=2), dropout=0.3),
@@ -136,6 +141,20 @@ def play(learner: StreamingLearner, first: int, last: int) -> Tensor:
 
 def everything(learner: StreamingLearner) -> dict[str, Tensor]:
     return {name: torch.as_tensor(value).clone() for name, value in learner.state_dict().items()}
+
+
+@compiled
+def test_the_usual_norm_of_louder_times_is_a_limit_in_c_too() -> None:
+    case, ends = Case(credit=RULE, optimizer=Adam(lr=0.003, warmup_updates=0, clip=0.0, spike=0.5)), []
+    for backend, louder in (("torch", True), ("native", True), ("native", False)):
+        learner = case.learner(backend)
+        play(learner, 0, 40)
+        if louder:
+            learner._optim["greatest_mean_square"].mul_(1e4)
+        play(learner, 40, 120)
+        ends.append(learner.flat.clone())
+    torch.testing.assert_close(ends[1], ends[0], rtol=1e-9, atol=1e-12)
+    assert (ends[2] - ends[0]).abs().max() > 1e-4
 
 
 @compiled

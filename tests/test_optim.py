@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sabsim import OPTIMIZERS, SGD, Adam, ConfigError, ObGD, Optimizer, RMSprop
 
 SIZE, STEPS = 7, 50
-PLAIN = {"clip": 0.0, "spike": 0.0, "schedule": "constant"}
+PLAIN = {"clip": 0.0, "spike": 0.0, "schedule": "constant", "warmup_updates": 0}
 ADAM = {"lr": 0.03, "beta_1": 0.8, "beta_2": 0.97, "eps": 1e-6}
 PAIRS: dict[str, tuple[Optimizer, Callable[[list[Tensor]], torch.optim.Optimizer]]] = {
     "adam": (
@@ -32,7 +32,7 @@ PAIRS: dict[str, tuple[Optimizer, Callable[[list[Tensor]], torch.optim.Optimizer
     "sgd": (SGD(lr=0.1, clip=0.0), lambda p: torch.optim.SGD(p, lr=0.1)),
     "sgd, momentum": (SGD(lr=0.1, momentum=0.9, clip=0.0), lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9)),
 }
-EVERY = [Adam(lr=0.1), RMSprop(lr=0.1), SGD(lr=0.1), SGD(lr=0.1, momentum=0.9)]
+EVERY = [Adam(lr=0.1, warmup_updates=0), RMSprop(lr=0.1), SGD(lr=0.1), SGD(lr=0.1, momentum=0.9)]
 
 
 def gradients(steps: int = STEPS) -> Tensor:
@@ -189,6 +189,19 @@ def test_the_yardstick_follows_a_lasting_change() -> None:
     for size in [1.0] * 100 + [10.0] * 6000:
         rule.update(flat, torch.full_like(flat, size), state)
     assert float(state["mean_square_norm"] / SIZE) ** 0.5 == pytest.approx(10.0, rel=0.02)
+
+
+def test_rare_gradients_are_not_shortened_to_the_quiet_between_them() -> None:
+    """One loud gradient in a hundred cannot hold up the yardstick; its limit is 0.3 times what was usual before."""
+    rule = SGD(lr=1.0, clip=0.0, spike=2.0)
+    state, flat, moved = rule.state(start()), start(), []
+    for size in [1.0] * 50 + ([1e-3] * 99 + [1.0]) * 100:
+        before = flat.clone()
+        rule.update(flat, torch.full_like(flat, size), state)
+        moved.append(float((before - flat)[0]))
+    assert float(state["mean_square_norm"] / SIZE) ** 0.5 < 0.01
+    assert moved[-1] == pytest.approx(2.0 * 0.3, rel=1e-5)
+    assert moved[-2] == pytest.approx(1e-3, rel=1e-5)
 
 
 def test_the_average_is_a_mean_and_then_forgets() -> None:

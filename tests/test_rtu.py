@@ -107,16 +107,16 @@ def test_credit_reaches_the_beginning_however_far_away() -> None:
 
 
 def test_peeking_changes_nothing() -> None:
-    for optimizer in (None, Adam(lr=0.01)):
+    for optimizer in (None, Adam(lr=0.01, warmup_updates=0)):
         found, expected = (play(learner_of(optimizer=optimizer), peeks=peeks) for peeks in (True, False))
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("at", [10, 13])
 def test_a_saved_state_goes_on_bit_for_bit(at: int) -> None:
-    learner = learner_of(hidden=6, optimizer=Adam(lr=0.01))
+    learner = learner_of(hidden=6, optimizer=Adam(lr=0.01, warmup_updates=0))
     play(learner, 0, at)
-    saved, other = learner.state_dict(), learner_of(hidden=6, optimizer=Adam(lr=0.01))
+    saved, other = learner.state_dict(), learner_of(hidden=6, optimizer=Adam(lr=0.01, warmup_updates=0))
     assert not any(torch.is_complex(value) for value in saved.values() if isinstance(value, Tensor))
     other.load_state_dict(saved)
     assert all(torch.equal(a, b) for a, b in zip(play(learner, at), play(other, at), strict=True))
@@ -128,7 +128,7 @@ def test_a_saved_state_goes_on_bit_for_bit(at: int) -> None:
 
 
 def test_memory_is_constant() -> None:
-    learner = learner_of(optimizer=Adam(lr=0.001))
+    learner = learner_of(optimizer=Adam(lr=0.001, warmup_updates=0))
     play(learner)
     places = {name: value.data_ptr() for name, value in learner._saved().items()}
     size = sum(torch.as_tensor(value).numel() for value in learner.state_dict().values())
@@ -139,7 +139,7 @@ def test_memory_is_constant() -> None:
 
 
 def test_an_evaluator_is_a_fresh_copy_that_does_not_learn() -> None:
-    learner = learner_of(optimizer=Adam(lr=0.01, average=0.9))
+    learner = learner_of(optimizer=Adam(lr=0.01, average=0.9, warmup_updates=0))
     play(learner)
     before = learner.state_dict()
     judge = learner.evaluator(streams=2)
@@ -168,7 +168,7 @@ def test_parameters_written_by_hand_count_from_the_next_block() -> None:
 
 
 def test_a_gradient_that_is_not_finite_is_found() -> None:
-    learner = learner_of(optimizer=Adam(lr=0.01))
+    learner = learner_of(optimizer=Adam(lr=0.01, warmup_updates=0))
     play(learner, 0, 10)
     learner.check()
     before = learner.flat.clone()
@@ -221,7 +221,7 @@ def test_an_agent_plays_with_it_and_can_be_saved() -> None:
     def agent() -> Agent:
         arena = Arena(lambda: MemoryChain(memory_length=4), streams=4, seed=0)
         network = RTU(d_in=arena.size, d_out=arena.actions + 1, units=8, hidden=8)
-        learner = RTULearner(network, optimizer=Adam(lr=1e-3), streams=4)
+        learner = RTULearner(network, optimizer=Adam(lr=1e-3, warmup_updates=0), streams=4)
         return Agent(arena, learner, ActorCritic(), window=5, seed=1)
 
     first, second = agent(), agent()

@@ -21,7 +21,7 @@ def learner(backend: BackendName = "torch", **changes: Any) -> StreamingLearner:
         Network(d_in=D, d_out=2, hidden=5),
         credit=credit,
         retention=Novelty(slots=6),
-        optimizer=Adam(lr=0.05),
+        optimizer=Adam(lr=0.05, warmup_updates=0),
         streams=B,
         seed=3,
         dtype=torch.float64,

@@ -7,7 +7,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from ..optim import OUTLIER, USUAL_DECAY, Adam, OptimState, Schedule
+from ..optim import LEAST_USUAL, OUTLIER, USUAL_DECAY, Adam, OptimState, Schedule
 from .bindings import Calls, Struct
 
 _SCHEDULES = get_args(Schedule)  # in the order of the enum in optimizer.c
@@ -20,7 +20,7 @@ class NativeAdam:
     def __init__(self, calls: Calls, adam: Adam) -> None:
         self._calls, self._struct = calls, Struct("Adam", calls.like.dtype)
         self._struct.set(**{name: getattr(adam, name) for name in _NUMBERS})
-        self._struct.set(usual_decay=USUAL_DECAY, outlier=OUTLIER, average_decay=adam.average)
+        self._struct.set(usual_decay=USUAL_DECAY, outlier=OUTLIER, least_usual=LEAST_USUAL, average_decay=adam.average)
         self._struct.set(schedule=_SCHEDULES.index(adam.schedule), decay_updates=adam.decay_updates, restarts=adam.restarts)
         self._struct.set(warmup_updates=adam.warmup_updates)
         self._struct.set(size=calls.like.numel(), amsgrad=adam.amsgrad)

@@ -185,6 +185,7 @@ typedef struct {
     double spike;
     double usual_decay;
     double outlier;
+    double least_usual;
     double lr_floor;
     double average_decay;
     double weight_decay;
@@ -195,6 +196,7 @@ typedef struct {
     real *ceiling;
     real *norm;
     real *mean_square_norm;
+    real *greatest_mean_square;
     double *signals;
     const double *counts; /* (1) as how many signals an update counts; NULL: one */
     real *average; /* NULL: not kept */

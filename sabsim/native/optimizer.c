@@ -30,13 +30,15 @@ static double rate_at(const Adam *a)
 static real shorten(const Adam *a, real norm, int due)
 {
     const double mean_square = a->mean_square_norm[0], usual = mean_square > 0 ? sqrt(mean_square) : norm;
+    const double least = a->least_usual * sqrt(a->greatest_mean_square[0]), spike = a->spike * (usual > least ? usual : least);
     double limit = a->clip ? a->clip : INFINITY;
-    if (a->spike && a->spike * usual < limit) limit = a->spike * usual;
+    if (a->spike && spike < limit) limit = spike;
     if (due) {
         const double loud = norm / (usual > 1e-30 ? usual : 1e-30), size = norm < a->outlier * usual ? norm : a->outlier * usual;
         a->signals[0] += (loud < 1 ? loud : 1) * (a->counts ? a->counts[0] : 1);
         a->mean_square_norm[0] =
             (real)(mean_square > 0 ? mean_square + (1 - a->usual_decay) * (size * size - mean_square) : size * size);
+        if (a->mean_square_norm[0] > a->greatest_mean_square[0]) a->greatest_mean_square[0] = a->mean_square_norm[0];
     }
     const double scale = limit / (norm + 1e-12);
     return scale < 1 ? (real)scale : 1;

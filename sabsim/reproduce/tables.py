@@ -38,8 +38,8 @@ _PRESETS = (
 _WITHOUT = Row(name="no replay", learner={"replays": 0})
 
 
-_NO_DECAY = {"weight_decay": 0.0}
-"""Decay is for the salience of sparse recall; a rival's attention is left alone."""
+_ALONE = {"weight_decay": 0.0, "warmup_updates": 0}
+"""Decay and a slow start are for the salience of sparse recall; a rival's attention is left alone."""
 
 
 def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:
@@ -47,8 +47,8 @@ def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:
     full = {"credit": "full-attention", "retention": "all", "update_every": None}
     screened = full | {"credit": "screened-attention", "retention": "relevancy", "slots": nu + rho, "buffer": nu}
     return (
-        Row(name="LSTM, self-attention", learner=full, optimizer=_NO_DECAY, leads=leads, alone=True),
-        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, optimizer=_NO_DECAY, leads=leads, alone=True),
+        Row(name="LSTM, self-attention", learner=full, optimizer=_ALONE, leads=leads, alone=True),
+        Row(name=f"RelLSTM ({nu}, {rho})", learner=screened, optimizer=_ALONE, leads=leads, alone=True),
     )
 
 

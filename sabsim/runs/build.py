@@ -202,7 +202,7 @@ def build_optimizer(options: OptimizerOptions) -> Optimizer:
         restarts=options.restarts,
         weight_decay=options.weight_decay,
         lr_floor=options.lr_floor,
-        warmup_updates=options.warmup_updates,
+        warmup_updates=options.warmup_updates or 0,
         spike=options.spike,
         average=options.average,
         **_own_options("optimizer", kind, own),

@@ -93,13 +93,17 @@ class RunConfig:
         if decay is None and self.optimizer.lr_schedule != "constant":
             endless = self.optimizer.lr_schedule in ("inverse", "rsqrt")
             decay = _ENDLESS_UPDATES if endless else self._updates_of_budget()
-        lr = self.optimizer.lr
-        if lr is None:
-            lr = OPTIMIZERS[choose("optimizer", self.optimizer.optimizer, OPTIMIZERS)].lr
+        kind = OPTIMIZERS[choose("optimizer", self.optimizer.optimizer, OPTIMIZERS)]
+        lr, warmup = self.optimizer.lr, self.optimizer.warmup_updates
         return replace(
             self,
             learner=replace(self.learner, slots=slots, retention=retention),
-            optimizer=replace(self.optimizer, lr=lr, decay_updates=decay),
+            optimizer=replace(
+                self.optimizer,
+                lr=kind.lr if lr is None else lr,
+                decay_updates=decay,
+                warmup_updates=kind.warmup_updates if warmup is None else warmup,
+            ),
             run=replace(self.run, device=device, stagger=stagger, gap=gap),
         )
 

@@ -113,7 +113,7 @@ class OptimizerOptions:
     """Times that linear or cosine, once at 0, begins again (warm restarts)."""
     lr_floor: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Share of the learning rate below which inverse and rsqrt do not fall."""
-    warmup_updates: Annotated[int, arg(metavar="UPDATES")] = 0
+    warmup_updates: Annotated[int | None, arg(metavar="UPDATES", help_behavior_hint="(default: adam 1000, else 0)")] = None
     """Updates over which the learning rate rises to that of the schedule; 0: it begins there."""
     beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
     """Decay of the mean gradient, per update (adam)."""

@@ -23,7 +23,7 @@ RECIPES: dict[str, Recipe] = {
     # blocks then have no signal, and trigger no update: their weights and keys need not be prepared anew.
     "adding": Recipe(
         learner=LearnerOptions(input_scale=1.0, update_every=1, trigger="replay", slots=16, explore=0.0),
-        optimizer=OptimizerOptions(lr=8e-3, spike=0.0, lr_schedule="inverse", decay_updates=20_000, average=0.998),
+        optimizer=OptimizerOptions(lr=8e-3, spike=0.0, decay_updates=20_000, warmup_updates=0, average=0.998),
         run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
     # A digit must tell by itself which of the ten it is, wherever it comes: it has to leave a mark in the cell, and credit
@@ -36,13 +36,13 @@ RECIPES: dict[str, Recipe] = {
     # learning signal, so nothing is to be explored, and the units need not last long to begin with.
     "charlm": Recipe(
         learner=LearnerOptions(retention="recent", k_trunc=10, forget_bias=1.0, input_scale=1.0, explore=0.0),
-        optimizer=OptimizerOptions(lr=1e-2, lr_schedule="rsqrt"),
+        optimizer=OptimizerOptions(lr=1e-2, lr_schedule="rsqrt", warmup_updates=0),
         run=RunOptions(streams=16, budget=100_000, eval_every=5_000, eval_sequences=512, record_every=200),
     ),
     # As adding, one learning signal a sequence, in its very last step; the options are those that adding had at first.
     "pixels": Recipe(
         learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.0),
-        optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt"),
+        optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt", warmup_updates=0),
         run=RunOptions(streams=16, eval_every=4_000, eval_sequences=1_000),
     ),
 }
@@ -54,7 +54,7 @@ _MNIST = Recipe(
     learner=LearnerOptions(
         input_scale=1.0, explore=0.0, retention="recent", slots=56, k_trunc=14, k_top=10, k_att=14, replays=10
     ),
-    optimizer=OptimizerOptions(lr=1e-3, spike=0.0, lr_schedule="cosine", average=0.9995),
+    optimizer=OptimizerOptions(lr=1e-3, spike=0.0, lr_schedule="cosine", warmup_updates=0, average=0.9995),
     run=RunOptions(streams=16, stagger=False, budget=275_000, eval_every=10_000, eval_sequences=2_000),
 )
 # Permuted, what belongs together lies anywhere in the 784 steps: units remember for up to exp(7) of them, and the sharpness
