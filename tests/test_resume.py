@@ -176,6 +176,16 @@ def test_a_higher_goal_goes_on_like_one_run(tmp_path: Path) -> None:
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
+def test_a_run_goes_on_from_before_optimisers_kept_their_greatest_norm(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 70}), out=tmp_path)
+    then = load_checkpoint(RunFolder(tmp_path))
+    learner = {name: value for name, value in then.states["learner"].items() if "greatest_mean_square" not in name}
+    checkpoint.save_checkpoint(RunFolder(tmp_path), replace(then, states={**then.states, "learner": learner}))
+    assert train(SMALL, out=tmp_path, resume=True)["sequences"] >= SMALL.run.budget
+    now = load_checkpoint(RunFolder(tmp_path)).states["learner"]
+    assert float(now["optimizer.greatest_mean_square"]) >= float(learner["optimizer.mean_square_norm"]) > 0
+
+
 def test_a_finished_run_says_so(tmp_path: Path) -> None:
     notes: list[str] = []
 

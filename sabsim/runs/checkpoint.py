@@ -82,7 +82,13 @@ def load_checkpoint(folder: RunFolder) -> Checkpoint:
         raise _damaged(path, str(error)) from error
     if not intact:
         raise _damaged(path, "its digest does not fit its contents")
-    return Checkpoint(states=states, numbers=numbers)
+    return Checkpoint(states={part: _with_later(state) for part, state in states.items()}, numbers=numbers)
+
+
+def _with_later(state: State) -> State:
+    """The state, of a part that an optimiser belongs to with what optimisers did not keep in the format's first folders."""
+    usual, greatest = "optimizer.mean_square_norm", "optimizer.greatest_mean_square"
+    return {greatest: state[usual], **state} if usual in state else state
 
 
 def _damaged(path: Path, why: str) -> RunFolderError:
