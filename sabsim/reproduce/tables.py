@@ -179,7 +179,7 @@ TABLES: dict[str, Table] = {
         budget=200_000,
         quick={"T": 20},
         lengths=(100, 200, 400, 2000, 5000),
-        # What was learned after a slow start does not last as well beyond the lengths it was learned at (docs/decisions.md).
+        # What was learned after a slow start lasts less beyond the lengths it was learned at (docs/decisions.md).
         optimizer={"warmup_updates": 0},
         note="The figures here are those at T = 100; all T are in transfer-lengths.",
     ),
