@@ -99,7 +99,8 @@ class AgentOptimizerOptions(OptimizerOptions):
     kappa: Annotated[float | None, arg(metavar="FACTOR", help_behavior_hint="(default: 3)")] = None
     """Of the greatest step that does not overshoot, one part in so many is taken (obgd)."""
     spike: Annotated[float, arg(metavar="FACTOR")] = 0.0
-    """Largest gradient norm, in multiples of the usual one (running root mean square); 0: no limit."""
+    """Largest gradient norm, in multiples of the usual one (running root mean square, at least 0.3 of its greatest);
+    0: no limit."""
     average: Annotated[float, arg(metavar="DECAY")] = 0.0
     """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
     lr_schedule: _Text = "constant"

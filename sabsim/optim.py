@@ -95,10 +95,7 @@ class Optimizer(ABC):
             raise ConfigError(f"restarts = {self.restarts}: schedule {self.schedule} has none; linear and cosine have")
 
     def state(self, flat: Tensor) -> OptimState:
-        """Moment vectors and average like ``flat``; updates and signals so far, the last norm, the norms' mean square.
-
-        And the greatest that this mean square has been.
-        """
+        """Moment vectors and average like ``flat``; counts of updates and signals; the last norm, mean squares of norms."""
         vectors = (*self.moments, "average") if self.average else self.moments
         state = {name: torch.zeros_like(flat) for name in vectors}
         state |= {name: flat.new_zeros(()) for name in ("norm", "mean_square_norm", "greatest_mean_square")}

@@ -119,7 +119,7 @@ def test_without_projections_there_is_nothing_to_centre(salience: str, credit: S
     with pytest.raises(ConfigError, match=r"centred = True: needs a salience with projections \(cosine, dot, mlp\)"):
         StreamingLearner(
             Network(d_in=D_IN, d_out=D_OUT, hidden=HIDDEN, salience=salience), credit=credit, retention=Recent(slots=8),
-            optimizer=Adam(warmup_updates=0), centred=True,
+            optimizer=Adam(), centred=True,
         )  # fmt: skip
 
 

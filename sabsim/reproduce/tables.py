@@ -39,7 +39,7 @@ _WITHOUT = Row(name="no replay", learner={"replays": 0})
 
 
 _ALONE = {"weight_decay": 0.0, "warmup_updates": 0}
-"""Decay and a slow start are for the salience of sparse recall; a rival's attention is left alone."""
+"""Decay is for the salience of sparse recall, a slow start was tried with that alone: a rival's attention has neither."""
 
 
 def _attentive(nu: int, rho: int, *, leads: bool = True) -> tuple[Row, ...]:

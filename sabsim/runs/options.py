@@ -96,7 +96,8 @@ class OptimizerOptions:
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
     spike: Annotated[float, arg(metavar="FACTOR")] = 1.0
-    """Largest gradient norm, in multiples of the usual one (running root mean square); 0: no limit."""
+    """Largest gradient norm, in multiples of the usual one (running root mean square, at least 0.3 of its greatest);
+    0: no limit."""
     average: Annotated[float, arg(metavar="DECAY")] = 0.995
     """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
     weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
