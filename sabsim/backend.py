@@ -12,7 +12,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .centring import Centring
 from .credit import CreditRule
 from .errors import ConfigError
 from .exploration import Exploration
@@ -46,7 +45,6 @@ class Backend:
         self.replay: Callable[..., Replay] = Replay
         self.usual: Callable[..., UsualInput] = UsualInput
         self.familiar: Callable[..., FamiliarRange] = FamiliarRange
-        self.centring: Callable[..., Centring] = Centring
         self.watch: Callable[..., Watch] = Watch
         self.exploration: Callable[..., Exploration] = Exploration
         self.score_block: Score = score_block

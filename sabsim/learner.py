@@ -39,7 +39,6 @@ class StreamingLearner(LearnerParts):
             sequence (see RecurrentDropout; cell lstm or gru).
         encoder: a torch module before the cell, trained with the rest; ``step`` then takes its observations instead of x.
         familiar: while it does not learn, each unit's c stays in the range that it had in learning (see FamiliarRange).
-        centred: recall compares what differs from the usual state (see Centring; salience cosine, dot or mlp).
         backend: what computes: "torch", "native" (compiled C; the combinations that it serves are in
             `sabsim.backend`), or "auto", native where it can.
 
@@ -184,14 +183,10 @@ class StreamingLearner(LearnerParts):
             self.more()
         if self._encoding is not None:
             self._encoding.learn()
-        if self._centring is not None:
-            self._centring.confine()
         if self.credit.trigger == "clock":
             finite = self._step_of_optimizer(self.flat, self.grad, self._optim, None, self._decaying, self._counts)
         else:
             finite = self._triggered(events)
-        if self._centring is not None:
-            self._centring.follow(self.window)
         self._watch.look(self.window, finite)
         return events
 

@@ -40,7 +40,6 @@ class LearnerParts(StreamingViews):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         familiar: bool = False,
-        centred: bool = False,
         streams: int = 1,
         seed: int = 0,
         device: str | torch.device = "cpu",
@@ -87,7 +86,6 @@ class LearnerParts(StreamingViews):
             self._dropout = Dropout(dropout, streams=streams, width=width, like=self.flat)
             self.window.drop(self._dropout.mask)
         self._familiar = self._backend.familiar(self._parameters, streams=streams) if familiar else None
-        self._centring = self._backend.centring(self._parameters) if centred else None
         self._make_memory(slots, raw)
         self._encoding: Encoding | None = None
         if encoder is not None and module is not None:
@@ -229,8 +227,6 @@ class LearnerParts(StreamingViews):
             rooms["usual"] = self._usual.arrays
         if self._familiar is not None:
             rooms["familiar"] = self._familiar.arrays | {"strange": self._familiar.strange}
-        if self._centring is not None:
-            rooms["centring"] = self._centring.arrays
         if self._encoding is not None and self._encoding.arrays:
             rooms["encoder"] = self._encoding.arrays
         if self._exploration is not None:

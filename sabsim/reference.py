@@ -30,8 +30,7 @@ import torch
 from torch import Tensor
 
 from sabsim.errors import ConfigError
-from sabsim.reference_centring import UsualState
-from sabsim.reference_equations import Equations, Parameters, StepResult, cell_step
+from sabsim.reference_equations import Equations, Parameters, cell_step
 from sabsim.reference_history import Moment, StreamHistory
 
 Source = tuple[int, int]  # (stream, global step at which the microstate was formed)
@@ -57,7 +56,6 @@ class ReferenceLearner:
         replays: segments per stream and update; default unlimited; 0 is recall without replay.
         cell, salience, sparsify, stores, readout, feeds: variants, see `Equations`.
         slots: size of the macrostate.
-        centred: the salience does not see the usual state, the mean of `h_hat` up to the last block's end.
         whole_sequence: recursion without limit; parameters must then stay as they are until `finish`.
         encoder: what turns the parameters and an observation into x of shape `(d_in,)`; default: observations are x.
         update: called with `(parameters, gradients)` at the end of every block, without gradient tracking;
@@ -90,7 +88,6 @@ class ReferenceLearner:
         readout: str = "summary",
         feeds: str = "h",
         slots: int = 0,
-        centred: bool = False,
         whole_sequence: bool = False,
         encoder: Callable[[Parameters, Tensor], Tensor] | None = None,
         update: Callable[[Gradients, Gradients], None] | None = None,
@@ -119,7 +116,6 @@ class ReferenceLearner:
         self._streams = [StreamHistory(zeros, zeros) for _ in range(streams)]
         self._outputs = zeros.new_zeros(streams, self.parameters["readout.b"].numel())
         self._loss = zeros.new_zeros(())
-        self._usual = UsualState(salience, hidden=len(zeros), like=zeros) if centred else None
 
     def reset(self, done: Tensor) -> None:
         """Streams where `done`, shape `(streams,)` bool, begin a new sequence with the next step."""
@@ -179,7 +175,7 @@ class ReferenceLearner:
         if self.whole_sequence and (stream.local + 1) % self.k_trunc == 0:
             h, c = h.detach(), c.detach()  # the released code's grid
         memory = [(slot, stream.moments[i].m) for slot, i in held]
-        out = self._equations(x, h, c, memory, temperature, mask)
+        out = self.equations.step(self.parameters, x, h, c, memory, temperature, mask)
         self._formed((b, len(stream.moments)), out.h_hat)
         m = out.h_hat if self.equations.stores == "h_hat" else out.h
         a_tilde = out.a_tilde.detach()
@@ -188,15 +184,7 @@ class ReferenceLearner:
         )
         stream.moments.append(happened)
         stream.h, stream.c = happened.carry(self.equations.fed(out.h_hat, out.s)), out.c
-        if self._usual is not None:
-            self._usual.meet(out.h_hat)
         return out.y
-
-    def _equations(
-        self, x: Tensor, h: Tensor, c: Tensor, memory: list[tuple[int, Tensor]], temperature: float, mask: Tensor | None
-    ) -> StepResult:
-        seen = {} if self._usual is None else {"seen": self._usual.without}
-        return self.equations.step(self.parameters, x, h, c, memory, temperature, mask, **seen)
 
     def _formed(self, source: Source, h_hat: Tensor, *, twin: bool = False) -> None:
         """Hears of every provisional state as it enters a graph; for those who measure credit on the way."""
@@ -236,9 +224,6 @@ class ReferenceLearner:
         if self._update is not None:
             with torch.no_grad():
                 self._update(self.parameters, gradients)
-        if self._usual is not None:
-            with torch.no_grad():
-                self._usual.end_block(self.parameters, steps=self.update_every)
         return gradients
 
     def finish(self) -> Gradients:
@@ -312,7 +297,7 @@ class ReferenceLearner:
                 h, c = _with_gradient(moment.h_before, h), _with_gradient(moment.c_before, c)
                 x = _with_gradient(moment.x, self._encode(moment.observation))
                 memory = [(slot, read((b, i))) for slot, i in moment.held]
-                out = self._equations(x, h, c, memory, moment.temperature, moment.mask)
+                out = self.equations.step(self.parameters, x, h, c, memory, moment.temperature, moment.mask)
                 self._formed((b, len(stream.moments) - len(window) + position), out.h_hat)
                 h, c = moment.carry(self.equations.fed(out.h_hat, out.s)), out.c
                 if position >= len(window) - self.update_every and moment.dL_dy is not None:

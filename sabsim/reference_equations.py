@@ -8,7 +8,7 @@ Symbols (docs/algorithm.md): `x` input, `h_hat` provisional hidden state, `c` ce
 salience, `a_tilde` recall weight, `s` summary, `h` hidden state, `y` output.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -23,10 +23,6 @@ NORMALISER_EPS = 1e-7
 
 def _unknown(name: str, value: str, allowed: str) -> ConfigError:
     return ConfigError(f"{name} is {value!r}; allowed: {allowed}")
-
-
-def _all_of_it(state: Tensor) -> Tensor:
-    return state
 
 
 def cell_step(kind: str, p: Parameters, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,7 +167,6 @@ class Equations:
         held: Sequence[tuple[int, Tensor]],
         temperature: float = 1.0,
         mask: Tensor | None = None,
-        seen: Callable[[Tensor], Tensor] = _all_of_it,
     ) -> StepResult:
         """One forward step of one stream (eq. 1-5).
 
@@ -183,13 +178,12 @@ class Equations:
             held: `(slot, microstate of shape (n,))` for every occupied slot.
             temperature: what the scores are divided by.
             mask: what the readout's input, h and what is read beside it, is multiplied by, shape `(w,)`; None means 1.
-            seen: what the salience sees of a state, shape `(n,)` both.
         """
         h_hat, c = cell_step(self.cell, p, x, h, c)
         s, weights = torch.zeros_like(h_hat), h_hat.new_zeros(self.slots)
         if self.k_top > 0 and held:
-            read = self._credited(p, h_hat, held, seen)
-            scores = [score(self.salience, p, seen(m), seen(h_hat), slot) / temperature for slot, m in read]
+            read = self._credited(p, h_hat, held)
+            scores = [score(self.salience, p, m, h_hat, slot) / temperature for slot, m in read]
             a_tilde = recall_weights(self.sparsify, scores, self.k_top)
             for (slot, m), weight in zip(read, a_tilde, strict=True):
                 s = s + weight * m
@@ -204,12 +198,10 @@ class Equations:
             y = y + W @ (second if mask is None else second * mask[n:])
         return StepResult(h_hat=h_hat, c=c, s=s, h=h, y=y, a_tilde=weights)
 
-    def _credited(
-        self, p: Parameters, h_hat: Tensor, held: Sequence[tuple[int, Tensor]], seen: Callable[[Tensor], Tensor]
-    ) -> list[tuple[int, Tensor]]:
+    def _credited(self, p: Parameters, h_hat: Tensor, held: Sequence[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
         """`held`, with the microstates that a dense read shows but gives no credit made constants."""
         if self.sparsify != "dense":
             return list(held)
         with torch.no_grad():
-            keep = top([score(self.salience, p, seen(m), seen(h_hat), slot) for slot, m in held], self.k_top)
+            keep = top([score(self.salience, p, m, h_hat, slot) for slot, m in held], self.k_top)
         return [(slot, m if i in keep else m.detach()) for i, (slot, m) in enumerate(held)]

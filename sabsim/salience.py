@@ -24,8 +24,6 @@ class Salience(ABC):
     """A score of microstates; ``hidden`` is n, ``slots`` is S (only a per-slot bias needs it)."""
 
     name: ClassVar[str]
-    projections: ClassVar[tuple[str, ...]] = ()
-    """Its parameters of shape ``(n, n)`` that microstates and queries are multiplied by, in the order of ``shapes``."""
 
     def __init__(self, hidden: int, slots: int) -> None:
         self.hidden = hidden
@@ -81,7 +79,6 @@ class Dot(Salience):
     """
 
     name = "dot"
-    projections = ("W_q", "W_k")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"W_q": (self.hidden, self.hidden), "W_k": (self.hidden, self.hidden)}
@@ -123,7 +120,6 @@ class Cosine(Salience):
     """
 
     name = "cosine"
-    projections = ("W_q", "W_k")
     SHARPNESS: ClassVar[float] = 10.0
     """Initial g."""
     SHORTEST: ClassVar[float] = 1e-6
@@ -187,7 +183,6 @@ class MLP(Salience):
     """a_i = v . tanh(W_1 m_i + W_2 h_hat): additive with the nonlinearity after the sum (Bahdanau et al. 2015)."""
 
     name = "mlp"
-    projections = ("W_1", "W_2")
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {"v": (self.hidden,), "W_1": (self.hidden, self.hidden), "W_2": (self.hidden, self.hidden)}

@@ -17,12 +17,6 @@ MEMORY = 1000.0
 """Steps over which the mean input is taken, once as many have been seen."""
 
 
-def count_block(steps: Tensor, block: int, dtype: torch.dtype) -> Tensor:
-    """Adds a block's steps to ``steps`` () in place; returns the share by which a mean over ``MEMORY`` steps follows it."""
-    steps.add_(block)
-    return (block / steps.to(dtype)).clamp(min=block / MEMORY, max=1.0)
-
-
 class UsualInput:
     """The running mean of the inputs of all streams, ``mean`` (d_in,), after ``steps`` () steps."""
 
@@ -36,7 +30,8 @@ class UsualInput:
 
     def follow(self, window: Window) -> None:
         """Lets the mean follow the inputs of the finished block."""
-        rate = count_block(self.arrays["steps"], window.block, self.parameters.flat.dtype)
+        steps = self.arrays["steps"].add_(window.block)
+        rate = (window.block / steps.to(self.parameters.flat.dtype)).clamp(min=window.block / MEMORY, max=1.0)
         x = window.rings["xh"][window.history : window.history + window.block, :, : window.d_in]
         self.arrays["mean"].lerp_(x.mean((0, 1)), rate)
 

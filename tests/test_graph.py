@@ -31,17 +31,16 @@ class Case:
     backend: str = "torch"
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
-    centred: bool = False
 
     def __str__(self) -> str:
         parts = [self.credit.name, str(self.credit.block), self.retention.name, self.network.cell, self.backend]
-        left_out = [name for name in ("dropout", "recurrent_dropout", "centred") if getattr(self, name)]
+        left_out = [name for name in ("dropout", "recurrent_dropout") if getattr(self, name)]
         return "-".join([*parts, *left_out])
 
     def learner(self, *, seed: int = 0, **keywords: Any) -> StreamingLearner:
         return StreamingLearner(
             self.network, credit=self.credit, retention=self.retention, optimizer=ADAM, streams=STREAMS, seed=seed,
-            dropout=self.dropout, recurrent_dropout=self.recurrent_dropout, centred=self.centred,
+            dropout=self.dropout, recurrent_dropout=self.recurrent_dropout,
             **({"backend": self.backend, "dtype": torch.float64} | keywords),
         )  # fmt: skip
 
@@ -55,7 +54,6 @@ CASES = [
     ),
     Case(RULE, Recent(slots=SLOTS), dropout=0.3),
     Case(RULE, Recent(slots=SLOTS), recurrent_dropout=0.3),
-    *(Case(RULE, Novelty(slots=SLOTS), backend=backend, centred=True) for backend in ("torch", "native")),
     Case(replace(RULE, k_att=2, update_every=1), Novelty(slots=SLOTS), replace(NETWORK, cell="gru")),
     Case(replace(RULE, update_every=3, trigger="replay"), All(slots=90)),
     Case(TBPTT(k_trunc=4, update_every=2), Recent()),

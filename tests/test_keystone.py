@@ -19,7 +19,6 @@ from sabsim import SAB, SGD, Network, ReplayEvents, StreamingLearner
 from sabsim.native import library_or_none
 from sabsim.reference import ReferenceLearner
 from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
-from sabsim.salience import SALIENCES
 
 STREAMS, HIDDEN, D_IN, D_OUT, STEPS, K_TRUNC, SLOTS = 3, 5, 4, 3, 23, 3, 6
 TOLERANCE = 1e-9
@@ -54,7 +53,6 @@ class Case:
     k_top: int = 3
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
-    centred: bool = False
 
     def __str__(self) -> str:
         return "-".join(str(value) for value in asdict(self).values())
@@ -89,8 +87,7 @@ def wanted(levels: dict[str, list]) -> set[Pair]:
 def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
     """Every combination of the settings ``first``, the others chosen so that each pair of settings occurs.
 
-    Every other one has dropout, every third with an LSTM or a GRU recurrent dropout, and every other one that can be is
-    centred: not with a sliding window, whose older steps have seen another usual state (as they have other parameters).
+    Every other one has dropout, every third with an LSTM or a GRU recurrent dropout.
     """
     choose = random.Random(0)
     missing = wanted(levels)
@@ -102,9 +99,7 @@ def covering(levels: dict[str, list], first: tuple[str, ...]) -> list[Case]:
         best = max(drafts, key=lambda draft: len(pairs(draft) & missing))
         missing -= pairs(best)
         recurrent = 0.3 * (best["cell"] != "rnn" and len(cases) % 3 == 0)
-        centred = bool(SALIENCES[best["salience"]].projections) and best["update_every"] == K_TRUNC
-        centred &= sum(case.update_every == K_TRUNC for case in cases) % 2 == 0
-        cases.append(Case(**best, dropout=0.4 * (len(cases) % 2), recurrent_dropout=recurrent, centred=centred))
+        cases.append(Case(**best, dropout=0.4 * (len(cases) % 2), recurrent_dropout=recurrent))
     return cases
 
 
@@ -130,7 +125,7 @@ def streaming(case: Case, *, lr: float = 0.0, backend: str = "torch") -> Streami
             replays=retention.slots if case.replays is None else case.replays, trigger="clock",
         ),
         retention=retention, optimizer=SGD(lr=lr, clip=0.0), streams=STREAMS, seed=1, dtype=torch.float64,
-        dropout=case.dropout, recurrent_dropout=case.recurrent_dropout, centred=case.centred, backend=backend,
+        dropout=case.dropout, recurrent_dropout=case.recurrent_dropout, backend=backend,
     )  # fmt: skip
     randomise(learner)
     return learner
@@ -328,14 +323,13 @@ ONLINE = [
     Case(cell="gru", salience="tanh", sparsify="normalised", stores="h", retention="relevancy"),
     Case(cell="rnn", salience="mlp", sparsify="dense", k_att=3, retention="reservoir", replays=1),
     Case(salience="affine", sparsify="dense", retention="surprise", k_top=2),
-    *(Case(centred=True, salience=name, stores=stores) for name in ("cosine", "dot", "mlp") for stores in ("h_hat", "h")),
 ]
 
 
 NATIVE_ONLINE = [
     Case(retention=name, stores=stores, feeds=feeds)
     for name, stores, feeds in zip(RETENTIONS, ["h_hat", "h"] * 3, ["h", "h", "h_hat"] * 2, strict=True)
-] + [Case(centred=True, stores=stores) for stores in ("h_hat", "h")]
+]
 BOTH = [("torch", case) for case in ONLINE] + [pytest.param("native", case, marks=compiled) for case in NATIVE_ONLINE]
 
 

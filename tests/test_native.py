@@ -46,7 +46,6 @@ class Case:
     hidden: int = 19
     dropout: float = 0.0
     recurrent_dropout: float = 0.0
-    centred: bool = False
 
     def __str__(self) -> str:
         parts = [
@@ -77,7 +76,6 @@ class Case:
             backend=backend,
             dropout=self.dropout,
             recurrent_dropout=self.recurrent_dropout,
-            centred=self.centred,
             **keywords,
         )
 
@@ -87,8 +85,6 @@ CASES = [
     Case(credit=RULE),
     Case(credit=replace(RULE, update_every=1), retention=Relevancy(slots=SLOTS)),
     Case(credit=replace(RULE, update_every=3, k_att=2), stores="h"),
-    Case(credit=RULE, centred=True),
-    Case(credit=replace(RULE, update_every=1, trigger="replay"), centred=True),
     Case(credit=replace(RULE, update_every=3), feeds="h_hat"),
     Case(credit=replace(RULE, update_every=1, k_att=2), stores="h", feeds="h_hat", retention=Reservoir(slots=SLOTS)),
     Case(credit=replace(RULE, update_every=3), feeds="h_hat", dropout=0.3, recurrent_dropout=0.2),

@@ -106,6 +106,16 @@ def test_folders_older_than_an_option_are_read() -> None:
     assert {name: read[name] for name in first} == {name: SMALL.options()[name] for name in first}
 
 
+def test_folders_that_did_not_use_an_option_that_is_gone_are_read() -> None:
+    """`centred` was an option of the learner: what this version always does is what False meant."""
+    data = SMALL.to_json()
+    data["learner"]["centred"] = False
+    assert RunConfig.from_json(data, "config.json") == SMALL
+    data["learner"]["centred"] = True
+    with pytest.raises(RunFolderError, match="missing or unknown: centred"):
+        RunConfig.from_json(data, "config.json")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -14,6 +14,5 @@
 #include "noise.c"
 #include "novelty.c"
 #include "familiar.c"
-#include "centring.c"
 #include "macrostate.c"
 #include "optimizer.c"

@@ -26,8 +26,6 @@ _SIGNATURES: dict[str, list[Any]] = {
     "look": [_PLACE],
     "follow": [_PLACE, ctypes.c_double],
     "familiar": [_PLACE, ctypes.c_double],
-    "usual_state": [_PLACE, ctypes.c_double, _PLACE, _PLACE],
-    "take_out": [_WORD, _WORD, _PLACE, _PLACE],
     "novelty": [_PLACE, _WORD, ctypes.c_double],
     "noise": [_WORD, _PLACE, _PLACE],
     "choose": [_PLACE, ctypes.c_double, _PLACE, _PLACE],

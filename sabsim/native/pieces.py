@@ -24,7 +24,6 @@ from ..watch import WATCHED, Watch
 from ..window import Credits, Window
 from .adam import NativeAdam
 from .bindings import Calls, ready
-from .centring import NativeCentring
 from .exploration import NativeExploration
 
 LAZY_FROM = 4_000
@@ -46,7 +45,6 @@ class NativeBackend(Backend):
         self.replay = partial(NativeReplay, calls)
         self.usual = partial(NativeUsual, calls)
         self.familiar = partial(NativeFamiliar, calls)
-        self.centring = partial(NativeCentring, calls)
         self.watch = partial(NativeWatch, calls)
         self.exploration = partial(NativeExploration, calls)
         self.score_block = partial(score_block, calls)

@@ -96,7 +96,7 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
     if isinstance(credit, FullAttention):
         if backend == "native":
             raise ConfigError(f"backend = 'native': cannot compute credit {credit.name}; use backend torch or auto")
-        for name in (*_PIECES, "centred", "dropout", "recurrent_dropout"):
+        for name in (*_PIECES, "dropout", "recurrent_dropout"):
             if given := getattr(config.learner, name):
                 raise ConfigError(f"{name} = {given!r}: credit {credit.name} does without; leave it out")
         return AttentiveLearner(network, credit=credit, learning=learning, **same)
@@ -112,7 +112,6 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
         dropout=options.dropout,
         recurrent_dropout=options.recurrent_dropout,
         familiar=options.familiar,
-        centred=options.centred,
         **same,
     )
     learner.learning = learning

@@ -26,7 +26,6 @@ KIND = "task"
 _LATER = {
     "explore_fades": False,
     "familiar": False,
-    "centred": False,
     "record_hidden": False,
     "tf32": False,
     "replay_share": 1.0,
@@ -38,6 +37,8 @@ _LATER = {
     "restarts": 0,
 }
 """Options that came after the format's first folders, with what these folders did without naming them."""
+_GONE = {"centred": False}
+"""Options that this version no longer has, with what it does without them: older folders may name that value."""
 _DEFAULT_SLOTS = 32
 _ENDLESS_UPDATES = 3_000
 """D of the schedules that need no end: copying finds what to attend to in about as many learning signals."""
@@ -234,6 +235,7 @@ def read_group(kind: type[_GroupT], data: object, where: str) -> _GroupT:
     if not isinstance(data, dict):
         raise RunFolderError(f"{where}: the options of {kind.__name__} are missing; the file is damaged")
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    data = {name: value for name, value in data.items() if name not in _GONE or value != _GONE[name]}
     data = {name: value for name, value in _LATER.items() if name in known} | data
     if set(data) != known:
         odd = ", ".join(sorted(set(data) ^ known))

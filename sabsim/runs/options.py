@@ -36,9 +36,6 @@ class LearnerOptions:
     """Input weights W_x are drawn from -this .. this."""
     familiar: bool = True
     """Evaluations keep each unit's cell state c within the range it had in training (lstm, gru)."""
-    centred: bool = False
-    """Recall compares what differs from the usual state: its salience does not see the mean of h_hat (credit sab with
-    salience cosine, dot or mlp)."""
     dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
     """Share of what the readout reads that is left out, at random in each block, while it learns (not of credits
     full-attention and screened-attention)."""
