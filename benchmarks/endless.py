@@ -74,7 +74,7 @@ def summarise(seconds: list[float], memory: list[float], options: argparse.Names
         "rss_mb_after_warm_up": round(memory[WARM_UP // PIECE - 1], 2),
         "rss_mb_at_end": round(memory[-1], 2),
         "rss_growth_mb": round(memory[-1] - memory[WARM_UP // PIECE - 1], 2),
-        "configuration": "copying T=100, preset stable, n 128, k_top 5, k_trunc 5, replays 2, novelty, 32 slots, Adam",
+        "configuration": "copying T=100, preset stable, n 128, k_top 5, k_trunc 5, replays 5, novelty, 32 slots, Adam",
         "seed": 0,
         "machine": f"{cpu_model()}, {platform.system()}, one thread",
         "torch": torch.__version__,

@@ -135,7 +135,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "task": TASK,
         "configuration": f"actor-critic, LSTM n {HIDDEN}, window {WINDOW}, symbol encoder of {WIDTH}, preset stable, "
-        f"k_top 5, k_trunc {WINDOW}, replays 2, novelty, 32 slots, Adam 1e-3, {ACTIONS} actions",
+        f"k_top 5, k_trunc {WINDOW}, replays 5, novelty, 32 slots, Adam 1e-3, {ACTIONS} actions",
         "rounds": options.rounds,
         "steps_per_sample": options.steps,
         "seed": options.seed,

@@ -100,7 +100,7 @@ def main() -> None:
                 print(cases[-1], flush=True)
     result = {
         "unit": "microseconds a step",
-        "configuration": "defaults (n 128, k_top 5, k_trunc 5, replays 2, explore 10, Adam), retention recent, full memory",
+        "configuration": "defaults (n 128, k_top 5, k_trunc 5, replays 5, explore 10, Adam), retention recent, full memory",
         "cases": cases,
         "seed": 0,
         "machine": f"{cpu_model()}, {platform.system()}, one thread, CPU time",

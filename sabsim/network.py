@@ -46,7 +46,7 @@ class Network:
     stores: StoresName = "h_hat"
     readout: ReadoutName = "summary"
     feeds: FeedsName = "h"
-    forget_bias: float = 5.0
+    forget_bias: float = 2.0
     input_scale: float = 0.1
 
     def __post_init__(self) -> None:

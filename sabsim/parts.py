@@ -136,11 +136,11 @@ class LearnerParts(StreamingViews):
             raw=raw,
             carries=self._recurrent is not None,
         )
-        if credit.replays:
+        if credit.budget:
             self._replay = self._backend.replay(
                 self._parameters,
                 streams=self.streams,
-                budget=credit.replays,
+                budget=credit.budget,
                 k_trunc=credit.k_trunc,
                 negligible=credit.negligible,
                 threshold=credit.replay_threshold,
@@ -154,7 +154,7 @@ class LearnerParts(StreamingViews):
             module,
             self._parameters,
             chain=self.window.rings["observation"][self.window.end - self.credit.k_trunc : self.window.end],
-            segments=self.streams * self.credit.replays,
+            segments=self.streams * self.credit.budget,
         )
         self.window.input_credit = self._encoding.chain_credit
         if self._replay is not None:
@@ -250,5 +250,5 @@ def _require_fitting(credit: CreditRule, retention: Retention, *, streams: int, 
         raise ConfigError(f"dtype = {dtype}: must be torch.float32 or torch.float64")
     if credit.recalls and retention.slots < credit.k_top:
         raise ConfigError(f"slots = {retention.slots}: must be at least k_top = {credit.k_top}")
-    if credit.replays > retention.slots:
-        raise ConfigError(f"replays = {credit.replays}: there are only slots = {retention.slots} to replay")
+    if credit.budget > retention.slots:
+        raise ConfigError(f"replays = {credit.budget}: there are only slots = {retention.slots} to replay")

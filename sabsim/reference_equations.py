@@ -176,11 +176,13 @@ class Equations:
             h: previous hidden state, shape `(n,)`.
             c: previous cell state, shape `(n,)`.
             held: `(slot, microstate of shape (n,))` for every occupied slot.
-            temperature: what the scores are divided by.
+            temperature: what the scores are divided by; where it is not 1, "cosine" does not learn its sharpness g.
             mask: what the readout's input, h and what is read beside it, is multiplied by, shape `(w,)`; None means 1.
         """
         h_hat, c = cell_step(self.cell, p, x, h, c)
         s, weights = torch.zeros_like(h_hat), h_hat.new_zeros(self.slots)
+        if temperature != 1:
+            p = {name: value.detach() if name == "salience.g" else value for name, value in p.items()}
         if self.k_top > 0 and held:
             read = self._credited(p, h_hat, held)
             scores = [score(self.salience, p, m, h_hat, slot) / temperature for slot, m in read]

@@ -63,12 +63,13 @@ class Salience(ABC):
 
     @abstractmethod
     def finish(
-        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, own: Tensor, trace: Trace, first: int
     ) -> Tensor:
         """Adds the parameter gradient to ``g`` and returns the credit on the read microstates, ``(steps, B, K, n)``.
 
         ``da`` and ``index`` (slots) have shape ``(steps, B, K)``, ``m`` ``(steps, B, K, n)``, ``h_hat`` ``(steps, B, n)``;
-        the trace's rows ``first`` onward belong to them.
+        the trace's rows ``first`` onward belong to them. ``own`` (steps, B, 1) is 1 where the scores were as sharp as the
+        salience makes them, 0 where a temperature was imposed on them (see Exploration).
         """
 
 
@@ -101,7 +102,7 @@ class Dot(Salience):
         return dq @ p["W_q"]
 
     def finish(
-        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, own: Tensor, trace: Trace, first: int
     ) -> Tensor:
         last = first + da.shape[0]
         q, u, dq, du = (trace[name][first:last] for name in ("q", "u", "dq", "du"))
@@ -117,6 +118,9 @@ class Cosine(Salience):
     normalised queries and keys (Henry et al. 2020, arXiv 2010.04245). Scores stay within +-g: a query can turn away from
     what it attends to in a few updates, whatever the size of the weights. Vectors shorter than ``SHORTEST`` are not
     stretched to length 1.
+
+    g is learned from those who recall at it. Who explores recalls at g / temperature and would raise g until that were
+    sharp enough; the recall of all others would then be sharp before it is right, and learn no more (docs/decisions.md).
     """
 
     name = "cosine"
@@ -166,14 +170,14 @@ class Cosine(Salience):
         return dq @ p["W_q"]
 
     def finish(
-        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, own: Tensor, trace: Trace, first: int
     ) -> Tensor:
         last = first + da.shape[0]
         q, dq, k, norm = (trace[name][first:last] for name in ("q", "dq", "k", "k_norm"))
         g["W_q"].addmm_(dq.flatten(0, 1).t(), h_hat.flatten(0, 1))
         cosine = torch.matmul(k, q.unsqueeze(3))
         da = da.unsqueeze(3)
-        g["g"].add_((da * cosine).sum())
+        g["g"].add_((da * cosine).sum((2, 3)).mul_(own.squeeze(2)).sum())
         dk = torch.addcmul(q.unsqueeze(2), k, cosine, value=-1).mul_(da * p["g"] / norm)
         g["W_k"].addmm_(dk.flatten(0, 2).t(), m.flatten(0, 2))
         return dk @ p["W_k"]
@@ -206,7 +210,7 @@ class MLP(Salience):
         return trace["dq"][t] @ p["W_2"]
 
     def finish(
-        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, own: Tensor, trace: Trace, first: int
     ) -> Tensor:
         inside = self._inside(p, m, h_hat)
         dz = da.unsqueeze(3) * p["v"] * (1 - inside * inside)
@@ -236,7 +240,7 @@ class Affine(Salience):
         return da.sum(1, keepdim=True) * p["w_h"]
 
     def finish(
-        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, own: Tensor, trace: Trace, first: int
     ) -> Tensor:
         g["w_m"].add_(da.flatten() @ m.flatten(0, 2))
         g["w_h"].add_(da.sum(2).flatten() @ h_hat.flatten(0, 1))
@@ -265,7 +269,7 @@ class Tanh(Salience):
         return da.sum(1, keepdim=True) * p["w_h"] * (1 - torch.tanh(h_hat) ** 2)
 
     def finish(
-        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, trace: Trace, first: int
+        self, p: Views, g: Views, da: Tensor, m: Tensor, h_hat: Tensor, index: Tensor, own: Tensor, trace: Trace, first: int
     ) -> Tensor:
         tanh_m = torch.tanh(m)
         g["w_m"].add_(da.flatten() @ tanh_m.flatten(0, 2))

@@ -56,6 +56,10 @@ class Sparsifier(ABC):
         """
         raise NotImplementedError
 
+    def own_sharpness(self, scale: Tensor) -> Tensor:
+        """1 where recalls of this ``scale`` were drawn from scores that nothing had been imposed on, else 0."""
+        return (scale == 1).to(scale.dtype) if self.explores else torch.ones_like(scale)
+
     @abstractmethod
     def vjp(self, dw: Tensor, recall: Recall, occupied: Tensor) -> Tensor:
         """Gradient on the scores of the read slots, ``(B, K)``, from ``dw`` on their weights; ``occupied`` (B, K)."""

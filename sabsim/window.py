@@ -278,8 +278,9 @@ class Window:
         assert self.sparsifier is not None
         ds, da = (torch.stack(parts) for parts in zip(*pending, strict=True))
         index, m, weight = r["index"][first:end], r["m"][first:end], r["weight"][first:end]
+        own = self.sparsifier.own_sharpness(r["scale"][first:end])
         dm = p.salience.finish(
-            p.value["salience"], p.gradient["salience"], da, m, r["h_hat"][first:end], index, self.trace, first
+            p.value["salience"], p.gradient["salience"], da, m, r["h_hat"][first:end], index, own, self.trace, first
         )
         dm = torch.addcmul(dm, weight.unsqueeze(3), ds.unsqueeze(2))
         credited = self.sparsifier.credited

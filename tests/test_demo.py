@@ -69,7 +69,7 @@ def test_the_demo_leaves_runs_and_figures(finished: tuple[Path, str]) -> None:
     summaries = [json.loads((out / name / "summary.json").read_text()) for name in demo.NAMES]
     assert {summary["sequences"] for summary in summaries} == {summaries[0]["sequences"]}
     assert summaries[0]["sequences"] >= demo.QUICK.run.budget
-    assert [(summary["credit"], summary["replays"]) for summary in summaries] == [("sab", 2), ("sab", 0), ("tbptt", 0)]
+    assert [(summary["credit"], summary["replays"]) for summary in summaries] == [("sab", 5), ("sab", 0), ("tbptt", 0)]
     assert {summary["k_trunc"] for summary in summaries} == {5}
     assert "quick" in (out / "learning_curve.svg").read_text()
     kept = json.loads((out / "demo.json").read_text())
@@ -84,7 +84,7 @@ def test_the_demo_leaves_runs_and_figures(finished: tuple[Path, str]) -> None:
 def test_the_demo_tells_what_it_does_and_what_came_out(finished: tuple[Path, str]) -> None:
     out, shown = finished
     flat = " ".join(shown.split())
-    for words in ("quick demo", "chance 12.5 %", "steps backpropagated", "5 + 2 x 5", "(n = 1,000)", "replays/update"):
+    for words in ("quick demo", "chance 12.5 %", "steps backpropagated", "5 + 5 x 5", "(n = 1,000)", "replays/update"):
         assert words in flat
     for name in demo.NAMES.values():
         assert f"{name}: 0 sequences  step 0  loss -" in shown

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from sabsim import SAB, SGD, Adam, Network, StreamingLearner
+from sabsim.native import library_or_none
 from sabsim.optim import Optimizer
 from sabsim.reference import ReferenceLearner
 from sabsim.retention import Novelty, Recent, Relevancy, Retention
 
 STREAMS, D_IN, D_OUT, HIDDEN, SLOTS, K_TRUNC, K_TOP = 3, 3, 2, 4, 6, 3, 2
+compiled = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no C compiler here")
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -21,7 +23,13 @@ def draw(seed: int, *shape: int) -> Tensor:
 
 
 def learner_of(
-    *, explore: float, retention: Retention | None = None, update_every: int = K_TRUNC, seed: int = 3, **network: str
+    *,
+    explore: float,
+    retention: Retention | None = None,
+    update_every: int = K_TRUNC,
+    seed: int = 3,
+    backend: Any = "auto",
+    **network: str,
 ) -> StreamingLearner:
     """A learner whose parameters never change."""
     learner = StreamingLearner(
@@ -30,6 +38,7 @@ def learner_of(
             k_top=K_TOP, k_trunc=K_TRUNC, replays=SLOTS, explore=explore, negligible=0.0, update_every=update_every
         ),
         retention=retention or Recent(slots=SLOTS), optimizer=SGD(lr=0.0), streams=STREAMS, seed=seed, dtype=torch.float64,
+        backend=backend,
     )  # fmt: skip
     learner.flat.copy_(0.5 * draw(2, *learner.flat.shape))
     return learner
@@ -47,21 +56,25 @@ class Told(ReferenceLearner):
 @pytest.mark.parametrize("explore", [1.0, 4.0])
 @pytest.mark.parametrize("update_every", [K_TRUNC, 1])
 @pytest.mark.parametrize(
-    ("retention", "network"),
+    ("backend", "retention", "network"),
     [
-        (Recent(slots=SLOTS), {}),
-        (Recent(slots=SLOTS), {"salience": "dot"}),
-        (Novelty(slots=SLOTS), {"cell": "gru", "salience": "mlp"}),
-        (Relevancy(slots=SLOTS), {"cell": "rnn", "salience": "tanh", "stores": "h"}),
-        (Recent(slots=SLOTS), {"salience": "affine", "readout": "weights"}),
+        ("torch", Recent(slots=SLOTS), {}),
+        pytest.param("native", Recent(slots=SLOTS), {}, marks=compiled),
+        ("torch", Recent(slots=SLOTS), {"salience": "dot"}),
+        ("torch", Novelty(slots=SLOTS), {"cell": "gru", "salience": "mlp"}),
+        ("torch", Relevancy(slots=SLOTS), {"cell": "rnn", "salience": "tanh", "stores": "h"}),
+        ("torch", Recent(slots=SLOTS), {"salience": "affine", "readout": "weights"}),
     ],
-    ids=["lstm-cosine", "lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
+    ids=["lstm-cosine", "lstm-cosine-native", "lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
 )
 def test_the_gradient_with_noise_is_the_oracle_s(
-    retention: Retention, network: dict[str, str], update_every: int, explore: float
+    backend: str, retention: Retention, network: dict[str, str], update_every: int, explore: float
 ) -> None:
-    """The softmax over the drawn is the softmax of one who holds nothing else: the noise has no part in the gradient."""
-    learner = learner_of(explore=explore, retention=retention, update_every=update_every, **network)
+    """The softmax over the drawn is the softmax of one who holds nothing else: the noise has no part in the gradient.
+
+    Nor has a temperature in that of g, which is learned by those who recall at g.
+    """
+    learner = learner_of(explore=explore, retention=retention, update_every=update_every, backend=backend, **network)
     variants = {"salience": "cosine", "readout": "summary"} | network
     oracle = Told(
         learner.parameters, streams=STREAMS, k_top=K_TOP, k_trunc=K_TRUNC, update_every=update_every, slots=SLOTS,

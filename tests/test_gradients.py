@@ -52,7 +52,7 @@ def flow_of(learner: StreamingLearner, **options: Any) -> CreditFlow:
     """The learner's own rule, but for ``options``."""
     network, credit = learner.network, learner.credit
     same = {"cell": network.cell, "salience": "cosine", "readout": "summary", "slots": SLOTS, "k_top": 3}
-    own = {"k_trunc": K_TRUNC, "update_every": credit.block, "replays": credit.replays, "negligible": credit.negligible}
+    own = {"k_trunc": K_TRUNC, "update_every": credit.block, "replays": credit.budget, "negligible": credit.negligible}
     return CreditFlow(learner.parameters, steps=STEPS, streams=STREAMS, **same | own | options)
 
 

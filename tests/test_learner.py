@@ -189,7 +189,7 @@ def test_a_learner_that_does_not_learn_only_remembers() -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.credit.recalls], ids=str)
 def test_events_tell_what_was_recalled_and_replayed(case: Case) -> None:
     learner = case.learner()
-    k_trunc, replays = case.credit.k_trunc, case.credit.replays
+    k_trunc, replays = case.credit.k_trunc, case.credit.budget
     begin, reads, losses, count = [0] * STREAMS, [], [], 0
     for t, (_, events) in enumerate(drive(learner, 0, 36)):
         begin = [t if done else b for done, b in zip((t % 11 == 5, t % 14 == 4, False), begin, strict=True)]

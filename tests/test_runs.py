@@ -282,7 +282,7 @@ def test_metrics_and_summary(tmp_path: Path) -> None:
         ("final", 60, 375, 16, 75),
     ]
     replays = read_rows(tmp_path / "run.sqlite", "SELECT replays_per_update FROM metrics WHERE split = 'train'")
-    assert all(1 < value <= 2 for (value,) in replays)
+    assert all(1 < value <= SMALL.learner.k_top for (value,) in replays)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint.json",
         "checkpoint.safetensors",

@@ -92,7 +92,7 @@ def _streaming(
         call=lambda: recording.play(learner),
         units=steps * streams,
         flops=blocks * (total(work) + replayed * streams * one_segment),
-        note=f"{replayed:.2f} segments replayed per stream and update" if credit.replays else "",
+        note=f"{replayed:.2f} segments replayed per stream and update" if credit.budget else "",
     )
     call, how = recording.player(learner)
     if not how:

@@ -20,7 +20,7 @@ class CreditRule(ABC):
 
     ``recalls``: whether there is a memory to read; ``k_top`` microstates are read per step; every ``k_att``-th state is
     offered to memory; credit runs ``k_trunc`` steps along the main chain; an update comes every ``block`` steps;
-    at most ``replays`` segments per stream and update; ``whole_sequences``: whether streams must be in phase and of known
+    at most ``budget`` segments per stream and update; ``whole_sequences``: whether streams must be in phase and of known
     length; ``forgets``: whether every step starts from the zero state; ``attends``: whether it is a rule of an
     `AttentiveLearner`, no streaming one; ``keeps``: name of the retention that such a rule needs.
     """
@@ -54,7 +54,7 @@ class CreditRule(ABC):
         return 1
 
     @property
-    def replays(self) -> int:
+    def budget(self) -> int:
         """Segments replayed per stream and update, at most."""
         return 0
 

@@ -20,7 +20,8 @@ class SAB(CreditRule):
         k_top: microstates recalled per step.
         k_trunc: steps of the main chain and of a segment.
         k_att: every k_att-th hidden state is offered to the macrostate.
-        replays: segments per stream and update, those of greatest credit; 0 is recall without replay.
+        replays: segments per stream and update at most, those of greatest credit; None means k_top; 0 is recall without
+            replay.
         update_every: steps between updates, 1 .. k_trunc; None means k_trunc.
         explore: temperature of recall in every other sequence (at random) while learning, never in evaluation: saliences
             are divided by it, and the k_top are drawn by them with Gumbel noise; 0 is off. Only the softmax sparsifier
@@ -43,7 +44,7 @@ class SAB(CreditRule):
 
     k_top: int = 5
     k_att: int = 1
-    replays: int = 2
+    replays: int | None = None
     update_every: int | None = None
     explore: float = 10.0
     explore_fades: bool = True
@@ -54,9 +55,9 @@ class SAB(CreditRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("k_top", 1), ("k_att", 1), ("replays", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least {least}")
+        for name, value, least in (("k_top", self.k_top, 1), ("k_att", self.k_att, 1), ("replays", self.budget, 0)):
+            if value < least:
+                raise ConfigError(f"{name} = {value}: must be at least {least}")
         if not 1 <= self.block <= self.k_trunc:
             raise ConfigError(f"update_every = {self.update_every}: must be between 1 and k_trunc = {self.k_trunc}")
         if self.explore < 0:
@@ -69,6 +70,10 @@ class SAB(CreditRule):
             raise ConfigError(f"replay_share = {self.replay_share}: must be above 0 and at most 1")
         if self.trigger not in ("clock", "replay"):
             raise ConfigError(f"trigger = {self.trigger!r}: must be clock or replay")
+
+    @property
+    def budget(self) -> int:
+        return self.k_top if self.replays is None else self.replays
 
     @property
     def block(self) -> int:

@@ -159,7 +159,7 @@ def _options(learner: StreamingLearner, length: int) -> dict[str, dict[str, Any]
         "slots": learner.retention.slots if credit.recalls else 0,
         "update_every": credit.block,
     }
-    streaming = same | {"k_trunc": credit.k_trunc, "replays": credit.replays, "negligible": credit.negligible}
+    streaming = same | {"k_trunc": credit.k_trunc, "replays": credit.budget, "negligible": credit.negligible}
     # The oracle of the whole sequence cuts its chain at every k_trunc-th step: beyond the end it never does.
     whole = same | {"k_trunc": length + credit.block, "whole_sequence": True}
     if not credit.recalls:

@@ -203,7 +203,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
             const real stretch = da * l->sharpness[0] / l->held_norm[u];
             const real weight = l->weight[(first * l->streams + at) * reads + k], *ds = l->ds + at * n;
             real *restrict dk = l->held_dk + u * n, *restrict dm = l->held_dm + u * n;
-            sharpness += da * cosine;
+            if (l->scale[first * l->streams + at] == 1) sharpness += da * cosine;
             l->held_turn[u] -= stretch * cosine;
             for (int64_t j = 0; j < n; j++) {
                 dk[j] += stretch * q[j];

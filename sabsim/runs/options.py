@@ -30,7 +30,7 @@ class LearnerOptions:
     """Recurrent cell: lstm, gru or rnn."""
     hidden: Annotated[int, arg(metavar="N")] = 128
     """Units of the hidden state h (n)."""
-    forget_bias: Annotated[float, arg(metavar="BIAS")] = 5.0
+    forget_bias: Annotated[float, arg(metavar="BIAS")] = 2.0
     """Biases of the gate that keeps the state are drawn from 0 .. this (lstm, gru)."""
     input_scale: Annotated[float, arg(metavar="SCALE")] = 0.1
     """Input weights W_x are drawn from -this .. this."""
@@ -51,7 +51,7 @@ class LearnerOptions:
     """Steps through which credit flows without a jump, and around a replayed microstate (k_trunc)."""
     k_att: Annotated[int, arg(metavar="STEPS")] = 1
     """Every k_att-th state is offered to the macrostate (k_att; credit rule sab)."""
-    replays: Annotated[int, arg(metavar="R")] = 2
+    replays: Annotated[int | None, arg(metavar="R", help_behavior_hint="(default: k_top)")] = None
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
     """Steps between parameter updates (u), at most k_trunc."""

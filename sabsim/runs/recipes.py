@@ -22,26 +22,28 @@ RECIPES: dict[str, Recipe] = {
     # sequences carry most of the loss: their gradients must not be shortened, and blocks of one step make them fewest. Most
     # blocks then have no signal, and trigger no update: their weights and keys need not be prepared anew.
     "adding": Recipe(
-        learner=LearnerOptions(input_scale=1.0, update_every=1, trigger="replay", slots=16, explore=0.0),
+        learner=LearnerOptions(
+            forget_bias=5.0, input_scale=1.0, replays=2, update_every=1, trigger="replay", slots=16, explore=0.0
+        ),
         optimizer=OptimizerOptions(lr=8e-3, spike=0.0, decay_updates=20_000, warmup_updates=0, average=0.998),
         run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
     # A digit must tell by itself which of the ten it is, wherever it comes: it has to leave a mark in the cell, and credit
     # has to reach several of the states recalled. Without decay recall is sharp before it is right (docs/decisions.md).
     "denoise": Recipe(
-        learner=LearnerOptions(input_scale=1.0, k_trunc=10, k_top=10, replays=5),
+        learner=LearnerOptions(forget_bias=5.0, input_scale=1.0, k_trunc=10, k_top=10, replays=5),
         optimizer=OptimizerOptions(weight_decay=0.003),
     ),
     # A text has no resets: what novelty keeps would stay for ever, and the network would lean on it. Every character is a
     # learning signal, so nothing is to be explored, and the units need not last long to begin with.
     "charlm": Recipe(
-        learner=LearnerOptions(retention="recent", k_trunc=10, forget_bias=1.0, input_scale=1.0, explore=0.0),
+        learner=LearnerOptions(retention="recent", k_trunc=10, replays=2, forget_bias=1.0, input_scale=1.0, explore=0.0),
         optimizer=OptimizerOptions(lr=1e-2, lr_schedule="rsqrt", warmup_updates=0),
         run=RunOptions(streams=16, budget=100_000, eval_every=5_000, eval_sequences=512, record_every=200),
     ),
     # As adding, one learning signal a sequence, in its very last step; the options are those that adding had at first.
     "pixels": Recipe(
-        learner=LearnerOptions(input_scale=1.0, update_every=2, explore=0.0),
+        learner=LearnerOptions(forget_bias=5.0, input_scale=1.0, replays=2, update_every=2, explore=0.0),
         optimizer=OptimizerOptions(lr=4e-3, spike=0.0, lr_schedule="rsqrt", warmup_updates=0),
         run=RunOptions(streams=16, eval_every=4_000, eval_sequences=1_000),
     ),
@@ -52,7 +54,15 @@ RECIPES: dict[str, Recipe] = {
 # have no signal, and cost little; a few streams make many updates of a pass (docs/decisions.md).
 _MNIST = Recipe(
     learner=LearnerOptions(
-        input_scale=1.0, explore=0.0, retention="recent", slots=56, k_trunc=14, k_top=10, k_att=14, replays=10
+        forget_bias=5.0,
+        input_scale=1.0,
+        explore=0.0,
+        retention="recent",
+        slots=56,
+        k_trunc=14,
+        k_top=10,
+        k_att=14,
+        replays=10,
     ),
     optimizer=OptimizerOptions(lr=1e-3, spike=0.0, lr_schedule="cosine", warmup_updates=0, average=0.9995),
     run=RunOptions(streams=16, stagger=False, budget=275_000, eval_every=10_000, eval_sequences=2_000),

@@ -59,7 +59,7 @@ def summarise(
         "k_top": credit.k_top,
         "k_trunc": credit.k_trunc,
         "k_att": credit.k_att,
-        "replays": credit.replays,
+        "replays": credit.budget,
         "update_every": credit.block,
         "optimizer": config.optimizer.optimizer,
         "lr": config.optimizer.lr,
