@@ -186,7 +186,7 @@ def cases(device: str, least: float, quick: bool) -> dict[str, dict[str, Callabl
             "ours, TBPTT, graph": lambda same=same: ours(copying, credit=TBPTT(k_trunc=5), slots=32, graph=True, **same),
             "nn.LSTM, TBPTT": lambda same=same: cudnn(d=10, d_out=9, window=5, **same),
         }
-    text = SAB(k_top=5, k_trunc=20, k_att=10, explore=0.0)
+    text = SAB(k_top=5, k_trunc=20, k_att=10, replays=2, explore=0.0)
     for streams in (2,) if quick else (64, 128, 256):
         for precision in ("highest",) if quick else ("highest", "high"):
             same = {"n": 32 if quick else 1000, "streams": streams, "device": device, "least": least}

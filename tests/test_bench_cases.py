@@ -149,7 +149,7 @@ def test_a_recording_is_one_period() -> None:
     learner = make_learner("torch", Network(d_in=10, d_out=9, hidden=8), streams=3, device=CPU)
     recording.play(learner)
     assert learner.clock == 24
-    assert 0 < recording.replayed(learner) <= learner.credit.replays
+    assert 0 < recording.replayed(learner) <= learner.credit.budget
 
 
 def test_a_recording_played_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
