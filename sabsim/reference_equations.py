@@ -19,6 +19,7 @@ from sabsim.errors import ConfigError
 
 Parameters = Mapping[str, Tensor]
 NORMALISER_EPS = 1e-7
+_TAUGHT_UNTIL = 15.0
 
 
 def _unknown(name: str, value: str, allowed: str) -> ConfigError:
@@ -176,13 +177,13 @@ class Equations:
             h: previous hidden state, shape `(n,)`.
             c: previous cell state, shape `(n,)`.
             held: `(slot, microstate of shape (n,))` for every occupied slot.
-            temperature: what the scores are divided by; where it is not 1, "cosine" does not learn its sharpness g.
+            temperature: what the scores are divided by; where it is not 1, "cosine" learns its sharpness g below 15 only.
             mask: what the readout's input, h and what is read beside it, is multiplied by, shape `(w,)`; None means 1.
         """
         h_hat, c = cell_step(self.cell, p, x, h, c)
         s, weights = torch.zeros_like(h_hat), h_hat.new_zeros(self.slots)
-        if temperature != 1:
-            p = {name: value.detach() if name == "salience.g" else value for name, value in p.items()}
+        if temperature != 1 and "salience.g" in p and float(p["salience.g"].detach()) >= _TAUGHT_UNTIL:
+            p = {**p, "salience.g": p["salience.g"].detach()}
         if self.k_top > 0 and held:
             read = self._credited(p, h_hat, held)
             scores = [score(self.salience, p, m, h_hat, slot) / temperature for slot, m in read]

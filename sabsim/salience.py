@@ -119,13 +119,16 @@ class Cosine(Salience):
     what it attends to in a few updates, whatever the size of the weights. Vectors shorter than ``SHORTEST`` are not
     stretched to length 1.
 
-    g is learned from those who recall at it. Who explores recalls at g / temperature and would raise g until that were
-    sharp enough; the recall of all others would then be sharp before it is right, and learn no more (docs/decisions.md).
+    Who explores recalls at g / temperature and would raise g until that were sharp enough; the recall of all others would
+    then be sharp before it is right, and learn no more. So from ``TAUGHT_UNTIL`` on g is learned from these others alone.
+    Below it the pull helps: it ends the plateau at which learning begins (docs/decisions.md).
     """
 
     name = "cosine"
     SHARPNESS: ClassVar[float] = 10.0
     """Initial g."""
+    TAUGHT_UNTIL: ClassVar[float] = 15.0
+    """Those who explore teach g as long as it is below this."""
     SHORTEST: ClassVar[float] = 1e-6
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -177,7 +180,8 @@ class Cosine(Salience):
         g["W_q"].addmm_(dq.flatten(0, 1).t(), h_hat.flatten(0, 1))
         cosine = torch.matmul(k, q.unsqueeze(3))
         da = da.unsqueeze(3)
-        g["g"].add_((da * cosine).sum((2, 3)).mul_(own.squeeze(2)).sum())
+        teaches = torch.maximum(own, (p["g"] < self.TAUGHT_UNTIL).to(own.dtype))
+        g["g"].add_((da * cosine).sum((2, 3)).mul_(teaches.squeeze(2)).sum())
         dk = torch.addcmul(q.unsqueeze(2), k, cosine, value=-1).mul_(da * p["g"] / norm)
         g["W_k"].addmm_(dk.flatten(0, 2).t(), m.flatten(0, 2))
         return dk @ p["W_k"]

@@ -44,6 +44,10 @@ def learner_of(
     return learner
 
 
+SHARP = {"salience": "cosine"}
+"""With a sharpness that those who explore no longer teach."""
+
+
 class Told(ReferenceLearner):
     """The oracle that is shown the drawn microstates only, and told apart from that what memory held in the block."""
 
@@ -60,21 +64,25 @@ class Told(ReferenceLearner):
     [
         ("torch", Recent(slots=SLOTS), {}),
         pytest.param("native", Recent(slots=SLOTS), {}, marks=compiled),
+        ("torch", Recent(slots=SLOTS), SHARP),
+        pytest.param("native", Recent(slots=SLOTS), SHARP, marks=compiled),
         ("torch", Recent(slots=SLOTS), {"salience": "dot"}),
         ("torch", Novelty(slots=SLOTS), {"cell": "gru", "salience": "mlp"}),
         ("torch", Relevancy(slots=SLOTS), {"cell": "rnn", "salience": "tanh", "stores": "h"}),
         ("torch", Recent(slots=SLOTS), {"salience": "affine", "readout": "weights"}),
     ],
-    ids=["lstm-cosine", "lstm-cosine-native", "lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
+    ids=["cosine", "cosine-native", "sharp", "sharp-native", "lstm-dot", "gru-mlp", "rnn-tanh", "lstm-affine"],
 )
 def test_the_gradient_with_noise_is_the_oracle_s(
     backend: str, retention: Retention, network: dict[str, str], update_every: int, explore: float
 ) -> None:
     """The softmax over the drawn is the softmax of one who holds nothing else: the noise has no part in the gradient.
 
-    Nor has a temperature in that of g, which is learned by those who recall at g.
+    Nor have those who explore in that of g, once it is 15 or more.
     """
     learner = learner_of(explore=explore, retention=retention, update_every=update_every, backend=backend, **network)
+    if network is SHARP:
+        learner.parameters["salience.g"].fill_(20.0)
     variants = {"salience": "cosine", "readout": "summary"} | network
     oracle = Told(
         learner.parameters, streams=STREAMS, k_top=K_TOP, k_trunc=K_TRUNC, update_every=update_every, slots=SLOTS,
@@ -107,7 +115,7 @@ def test_the_gradient_with_noise_is_the_oracle_s(
                 continue
             error = (learner.grads[name] - gradient).abs().max()
             assert error < 1e-9 * max(float(gradient.abs().max()), 1e-3), name
-    assert odd > 10
+    assert odd > 10 or network is SHARP
     assert warm == {1.0, explore}
 
 

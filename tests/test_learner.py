@@ -264,6 +264,18 @@ def test_negligible_credit_is_not_replayed(fraction: float) -> None:
     assert dropped > 10
 
 
+@pytest.mark.parametrize(("asked", "most"), [(None, 3), (1, 1), (5, 5), (0, 0)])
+def test_as_many_are_replayed_as_a_step_recalls_unless_one_says_otherwise(asked: int | None, most: int) -> None:
+    learner = Case(SAB(k_top=3, k_trunc=4, replays=asked, explore=0.0, negligible=0.0)).learner()
+    counts = set()
+    for t in range(40):
+        learner.step(draw(t, STREAMS, D_IN))
+        events = learner.learn(signal_at(t))
+        if events is not None:
+            counts |= set(events.valid.sum(1).tolist())
+    assert max(counts, default=0) == most
+
+
 class Thresholded(Negligible):
     """The oracle with only the twins connected whose credit is at least a multiple of the usual greatest."""
 

@@ -26,6 +26,7 @@ typedef struct {
     int64_t k_trunc;
     int64_t budget; /* R */
     double temperature; /* of recall in the streams that explore */
+    double taught_until; /* these teach the sharpness as long as it is below this */
     int64_t observed; /* bytes of an observation; 0: none are kept */
     int64_t lazy; /* whether keys may be older than the parameters: keys.c */
     int64_t room; /* C, exact keys kept beside older ones, a stream */

@@ -18,6 +18,7 @@ from ..network import Parameters
 from ..optim import Adam, Optimizer
 from ..replay import Replay, ReplayEvents
 from ..retention import Novelty, Retention
+from ..salience import Cosine
 from ..sparsify import Sparsifier
 from ..usual import MEMORY, UsualInput
 from ..watch import WATCHED, Watch
@@ -65,7 +66,7 @@ class NativeWindow(Window):
         reads, k = sparsifier.reads if sparsifier else 0, self.k_trunc
         calls.learner.set(
             streams=streams, d_in=d, n=n, d_out=o, slots=slots, reads=reads,
-            history=self.history, block=self.block, k_trunc=k,
+            history=self.history, block=self.block, k_trunc=k, taught_until=Cosine.TAUGHT_UNTIL,
         )  # fmt: skip
         value, gradient = parameters.value, parameters.gradient
         for room, name, field in (

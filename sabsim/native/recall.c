@@ -192,6 +192,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
     memset(l->held_dm, 0, sizeof(real) * count * n);
     memset(l->held_turn, 0, sizeof(real) * count);
     forget_credit(l, first);
+    const int taught_by_all = l->sharpness[0] < l->taught_until;
     real sharpness = 0;
     for (int64_t at = 0; at < row_steps; at++) {
         const real *q = l->q + (first * l->streams + at) * n;
@@ -203,7 +204,7 @@ static void credit_held(const Learner *l, int64_t first, int64_t count)
             const real stretch = da * l->sharpness[0] / l->held_norm[u];
             const real weight = l->weight[(first * l->streams + at) * reads + k], *ds = l->ds + at * n;
             real *restrict dk = l->held_dk + u * n, *restrict dm = l->held_dm + u * n;
-            if (l->scale[first * l->streams + at] == 1) sharpness += da * cosine;
+            if (taught_by_all || l->scale[first * l->streams + at] == 1) sharpness += da * cosine;
             l->held_turn[u] -= stretch * cosine;
             for (int64_t j = 0; j < n; j++) {
                 dk[j] += stretch * q[j];
