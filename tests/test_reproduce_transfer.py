@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sabsim.cli import main
+from sabsim.errors import RunFolderError
 from sabsim.reproduce import TABLES, plan, transfer
 from sabsim.runs import Display, RunConfig, RunFolder, loop
 from sabsim.runs.sweep import Planned, Swept
@@ -131,3 +132,19 @@ def test_the_command_leaves_accuracies_by_T(
     assert stored["quick"]
     assert len(stored["lengths"]) == 4 * 3
     assert "quick: scaled down, says nothing about the paper" in (results / "transfer-lengths.md").read_text()
+
+
+def test_rows_of_calls_before_stay(tmp_path: Path) -> None:
+    """A call that plays one row keeps what the file holds of the others, and replaces its own."""
+
+    def scored(row: str, score: float) -> transfer.Transfer:
+        return transfer.Transfer(row=row, T=200, sequences=1000, scores={0: score}, mean=score, low=None, high=None)
+
+    transfer.write_transfers(
+        "transfer", [scored("SAB (5, 5)", 0.5), scored("RelLSTM (10, 15)", 0.9)], tmp_path, quick=False
+    )
+    found = transfer.with_stored("transfer", [scored("SAB (5, 5)", 1.0)], tmp_path)
+    assert found == [scored("SAB (5, 5)", 1.0), scored("RelLSTM (10, 15)", 0.9)]
+    (tmp_path / "transfer-lengths.json").write_text('{"lengths": [{"row": "SAB (5, 5)"}]}')
+    with pytest.raises(RunFolderError, match=r"transfer-lengths\.json': cannot be read"):
+        transfer.with_stored("transfer", [], tmp_path)

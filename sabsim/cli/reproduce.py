@@ -195,6 +195,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
     _show(name, rows, quick=options.quick)
     written = write_table(name, rows, folder, quick=options.quick)
     if lengths := transfer.transfers(name, out, finished | summaries, quick=options.quick):
+        lengths = transfer.with_stored(name, lengths, folder)
         written += transfer.write_transfers(name, lengths, folder, quick=options.quick)
         _show_lines(transfer.as_lines(name, lengths, quick=options.quick))
     Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)

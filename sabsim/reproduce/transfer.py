@@ -127,6 +127,25 @@ def transfers(name: str, out: Path, summaries: Mapping[str, Mapping[str, Any]], 
     return found
 
 
+def with_stored(name: str, found: Sequence[Transfer], folder: Path) -> list[Transfer]:
+    """``found``, and of other rows what ``folder`` holds from calls before, in the table's order.
+
+    Raises RunFolderError: the file there is damaged.
+    """
+    path = folder / f"{name}-lengths.json"
+    kept: list[Transfer] = []
+    if path.exists():
+        try:
+            items = read_json(path)["lengths"]
+            kept = [Transfer(**item | {"scores": {int(s): v for s, v in item["scores"].items()}}) for item in items]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunFolderError(f"'{path}': cannot be read ({error}); move it away") from error
+    new = {item.row for item in found}
+    order = {row.name: place for place, row in enumerate(TABLES[name].rows)}
+    rows = [*(item for item in kept if item.row not in new), *found]
+    return sorted(rows, key=lambda item: (order.get(item.row, len(order)), item.T))
+
+
 def as_lines(name: str, found: Sequence[Transfer], *, quick: bool) -> list[list[str]]:
     """Title and rows in words: ours, each with its interval, then what was published; a column for each T."""
     lengths = lengths_of(name, quick=quick)
