@@ -143,8 +143,16 @@ def test_rows_of_calls_before_stay(tmp_path: Path) -> None:
     transfer.write_transfers(
         "transfer", [scored("SAB (5, 5)", 0.5), scored("RelLSTM (10, 15)", 0.9)], tmp_path, quick=False
     )
-    found = transfer.with_stored("transfer", [scored("SAB (5, 5)", 1.0)], tmp_path)
+    found = transfer.merged("transfer", transfer.stored_transfers("transfer", tmp_path), [scored("SAB (5, 5)", 1.0)])
     assert found == [scored("SAB (5, 5)", 1.0), scored("RelLSTM (10, 15)", 0.9)]
+
+
+def test_damaged_accuracies_by_T_are_told_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "transfer-lengths.json").write_text('{"lengths": [{"row": "SAB (5, 5)"}]}')
     with pytest.raises(RunFolderError, match=r"transfer-lengths\.json': cannot be read"):
-        transfer.with_stored("transfer", [], tmp_path)
+        transfer.stored_transfers("transfer", tmp_path)
+    out = tmp_path / "runs"
+    arguments = ["reproduce", "transfer", "--quick", "--rows", "SAB (5, 5)", "--out", str(out), "--results", str(tmp_path)]
+    assert main([*arguments, "--quiet"]) != 0
+    assert "transfer-lengths.json" in capsys.readouterr().err
+    assert not out.exists()

@@ -161,7 +161,9 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
     from sabsim.reproduce.tables import needed
     from sabsim.runs.sweep import Swept
 
-    stored_rows(name, folder, quick=options.quick)  # what cannot be added to is told before anything is run
+    # What cannot be added to is told before anything is run.
+    stored_rows(name, folder, quick=options.quick)
+    transfer.stored_transfers(name, folder)
     found, folders, budget = Swept(), dict[str, Path](), options.budget
     work = transfer.work_of(name, quick=options.quick, until=until)
     for leading in (True, False):
@@ -195,7 +197,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
     _show(name, rows, quick=options.quick)
     written = write_table(name, rows, folder, quick=options.quick)
     if lengths := transfer.transfers(name, out, finished | summaries, quick=options.quick):
-        lengths = transfer.with_stored(name, lengths, folder)
+        lengths = transfer.merged(name, transfer.stored_transfers(name, folder), lengths)
         written += transfer.write_transfers(name, lengths, folder, quick=options.quick)
         _show_lines(transfer.as_lines(name, lengths, quick=options.quick))
     Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)

@@ -127,22 +127,28 @@ def transfers(name: str, out: Path, summaries: Mapping[str, Mapping[str, Any]], 
     return found
 
 
-def with_stored(name: str, found: Sequence[Transfer], folder: Path) -> list[Transfer]:
-    """``found``, and of other rows what ``folder`` holds from calls before, in the table's order.
+def stored_transfers(name: str, folder: Path) -> list[Transfer]:
+    """What ``folder`` holds of table ``name`` at each T, from calls before; nothing where there is no such file.
 
-    Raises RunFolderError: the file there is damaged.
+    Raises RunFolderError: the file is damaged.
     """
     path = folder / f"{name}-lengths.json"
-    kept: list[Transfer] = []
-    if path.exists():
-        try:
-            items = read_json(path)["lengths"]
-            kept = [Transfer(**item | {"scores": {int(s): v for s, v in item["scores"].items()}}) for item in items]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunFolderError(f"'{path}': cannot be read ({error}); move it away") from error
-    new = {item.row for item in found}
+    if not path.exists():
+        return []
+    try:
+        items = read_json(path)["lengths"]
+        return [
+            Transfer(**item | {"scores": {int(seed): score for seed, score in item["scores"].items()}}) for item in items
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(f"'{path}': cannot be read ({error}); move it away") from error
+
+
+def merged(name: str, earlier: Sequence[Transfer], new: Sequence[Transfer]) -> list[Transfer]:
+    """All rows in the table's order; those of ``new`` replace the same rows of ``earlier``."""
+    again = {item.row for item in new}
     order = {row.name: place for place, row in enumerate(TABLES[name].rows)}
-    rows = [*(item for item in kept if item.row not in new), *found]
+    rows = [*(item for item in earlier if item.row not in again), *new]
     return sorted(rows, key=lambda item: (order.get(item.row, len(order)), item.T))
 
 
