@@ -253,8 +253,8 @@ def test_denoise_begins_with_a_recipe_of_its_own(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert main(["run", "denoise", "--T", "10", *QUICK, "--k-top", "3", "--quiet", "--out", str(out)]) == 0
     config = json.loads((out / "config.json").read_text())
-    assert [config["learner"][name] for name in ("input_scale", "k_trunc", "replays", "k_top")] == [1.0, 10, 5, 3]
-    assert config["optimizer"]["weight_decay"] == 0.003
+    assert [config["learner"][name] for name in ("input_scale", "k_trunc", "k_top")] == [1.0, 10, 3]
+    assert [config["optimizer"][name] for name in ("weight_decay", "average", "lr_floor")] == [0.003, 0.999, 0.1]
 
 
 def test_adding_begins_with_a_recipe_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

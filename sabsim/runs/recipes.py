@@ -29,10 +29,12 @@ RECIPES: dict[str, Recipe] = {
         run=RunOptions(streams=64, eval_every=8_000, eval_sequences=1_000),
     ),
     # A digit must tell by itself which of the ten it is, wherever it comes: it has to leave a mark in the cell, and credit
-    # has to reach several of the states recalled. Without decay recall is sharp before it is right (docs/decisions.md).
+    # has to reach several of the states recalled. Without decay recall is sharp before it is right. The last hundredth, to
+    # tell a digit from its neighbours in order, takes more streams and a step size that does not fall too far.
     "denoise": Recipe(
-        learner=LearnerOptions(forget_bias=5.0, input_scale=1.0, k_trunc=10, k_top=10, replays=5),
-        optimizer=OptimizerOptions(weight_decay=0.003),
+        learner=LearnerOptions(forget_bias=5.0, input_scale=1.0, k_trunc=10, k_top=10),
+        optimizer=OptimizerOptions(weight_decay=0.003, average=0.999, lr_floor=0.1),
+        run=RunOptions(streams=16),
     ),
     # A text has no resets: what novelty keeps would stay for ever, and the network would lean on it. Every character is a
     # learning signal, so nothing is to be explored, and the units need not last long to begin with.
