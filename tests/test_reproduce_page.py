@@ -9,7 +9,8 @@ import pytest
 
 from sabsim.cli import main
 from sabsim.errors import ConfigError
-from sabsim.reproduce import Figures, figures_of, render_page, write_table
+from sabsim.reproduce import TABLES, Figures, figures_of, render_page, write_table
+from sabsim.reproduce.transfer import Transfer, write_transfers
 
 PAGE = """# Results
 
@@ -34,7 +35,7 @@ def results(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def row() -> Figures:
+def row(table: str = "table1", name: str = "SAB (5, 5)", score: float = 0.5) -> Figures:
     made = {
         "sabsim": "0.1.0",
         "git": "a" * 40,
@@ -45,7 +46,7 @@ def row() -> Figures:
         "config": {},
     }
     run = {
-        "accuracy": 0.5,
+        TABLES[table].task.metric: score,
         "sequences": 8,
         "seconds": 1.0,
         "stopped_early": False,
@@ -53,7 +54,7 @@ def row() -> Figures:
         "config": {},
         **made,
     }
-    (found,) = figures_of("table1", {f"table1/SAB (5, 5)/seed {seed}": run for seed in (0, 1)}, {}, command="sabsim x")
+    (found,) = figures_of(table, {f"{table}/{name}/seed {seed}": run for seed in (0, 1)}, {}, command="sabsim x")
     return found
 
 
@@ -106,6 +107,59 @@ def test_what_was_published_is_on_it_with_its_source(results: Path) -> None:
     )
     assert "| transfer | copying learned at T = 100, played at another T | accuracy | SAB, T = 400 | 0.75 | Kerg |" in text
     assert "*Equal*: the paper's figure" in text
+
+
+def glance(results: Path) -> list[str]:
+    return render_page("<!-- glance -->\n<!-- end -->\n", results).splitlines()
+
+
+def test_rows_with_a_published_figure_at_a_glance(results: Path) -> None:
+    others = [row(name=name, score=score) for name, score in (("no replay", 0.2), ("LSTM, BPTT", 0.3), ("SAB (1, 1)", 0.4))]
+    write_table("table1", [row(), *others, row(name="LSTM, TBPTT (5)", score=0.1)], results, quick=False)
+    write_table(
+        "table4",
+        [row("table4", *one) for one in (("SAB (5, 5)", 0.1), ("no replay", 0.3), ("LSTM, BPTT", 0.4))],
+        results,
+        quick=False,
+    )
+    write_table("table8", [row("table8", "SAB (14, 5, 14)")], results, quick=False)
+    lines = glance(results)
+    # The best of those that do not replay: not SAB (1, 1), which scores more; of an error, the least.
+    assert (
+        "| table1 | copying, T = 100 | SAB (5, 5) | 0.996 | 0.5000 after 8 | worse | LSTM, BPTT: 0.3000 after 8 |" in lines
+    )
+    assert "| table1 | copying, T = 100 | LSTM, TBPTT (5) | 0.31 | 0.1000 after 8 | worse |  |" in lines
+    assert (
+        "| table4 | adding, T = 200 | SAB (5, 5) | 0.0001\\* | 0.1000 after 8 | worse | no replay: 0.3000 after 8 |"
+        in lines
+    )
+    assert (
+        "| table8 | MNIST pixel by pixel, reduced size | SAB (14, 5, 14) | 0.911\\* | 0.5000 after 8 | worse | not run |"
+        in lines
+    )
+    assert len([line for line in lines if line.startswith("| table")]) == 1 + 4
+
+
+def test_transfer_at_a_glance_is_at_the_longest(results: Path) -> None:
+    def played(name: str, T: int, mean: float) -> Transfer:
+        return Transfer(row=name, T=T, sequences=100, scores={0: mean, 1: mean}, mean=mean, low=mean, high=mean)
+
+    found = [played("SAB (5, 5)", T, 0.6) for T in (200, 5000)] + [played("no replay", 5000, 0.2)]
+    write_transfers("transfer", found, results, quick=False)
+    (line,) = [line for line in glance(results) if line.startswith("| transfer")]
+    task = "copying learned at T = 100, played at 5,000"
+    assert line == f"| transfer | {task} | SAB (5, 5) | 0.41 | 0.6000 | better | no replay: 0.2000 |"
+
+
+def test_nothing_at_a_glance(tmp_path: Path) -> None:
+    assert "Not run yet: `sabsim reproduce all`." in glance(tmp_path)
+
+
+def test_which_rows_replay() -> None:
+    """All that are called SAB, and no other."""
+    for table in TABLES.values():
+        for one in table.rows:
+            assert one.replays is one.name.startswith("SAB"), one.name
 
 
 def test_a_mistake_is_one_line(results: Path, mistake: Callable[..., str]) -> None:

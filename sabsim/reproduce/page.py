@@ -1,7 +1,8 @@
 """A page of Markdown whose tables are rendered from the stored figures, between markers, beside what is written by hand.
 
 ``<!-- table1 -->`` begins the part that is rendered, ``<!-- end -->`` ends it; all else stays as it is. There is a part for
-each table, and two more: ``published``, the paper's figures with their sources, and ``rule``, how rows are judged.
+each table, and three more: ``glance``, rows with a published figure side by side, ``published``, the paper's figures with
+their sources, and ``rule``, how rows are judged.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from pathlib import Path
 
 from sabsim.errors import ConfigError
 
+from .glance import at_a_glance
 from .paper import PAPER, SOURCES
 from .rendering import ANY_SETTING, ANY_SETTING_MEANS, body
 from .store import stored_rows
 from .tables import TABLES
 from .verdict import RULE
 
-PARTS = (*TABLES, "published", "rule")
+PARTS = (*TABLES, "glance", "published", "rule")
 _MARKER = re.compile(r"^<!-- (?!end -->)(?P<name>[\w-]+) -->$", re.MULTILINE)
 _END = "<!-- end -->"
 _TRANSFER = "copying learned at T = 100, played at another T: accuracy"
@@ -50,6 +52,8 @@ def render_part(name: str, results: Path) -> str:
     """One part, without its markers."""
     if name == "rule":
         return RULE
+    if name == "glance":
+        return at_a_glance(results)
     if name == "published":
         return _published()
     rows = stored_rows(name, results, quick=False)

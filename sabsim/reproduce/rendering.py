@@ -47,13 +47,13 @@ def as_markdown(name: str, rows: Sequence[Figures], *, quick: bool) -> str:
 def body(name: str, rows: Sequence[Figures], *, quick: bool = False) -> str:
     """Rows, what is not as in the paper, what failed, and what made them; no title."""
     lines = [f"| {' | '.join(TITLES)} |", f"| --- | {' | '.join('---:' for _ in TITLES[1:-1])} | --- |"]
-    lines += [f"| {' | '.join(_escaped(cell) for cell in cells(name, item, quick=quick))} |" for item in rows]
+    lines += [f"| {' | '.join(escaped(cell) for cell in cells(name, item, quick=quick))} |" for item in rows]
     figures = [published(name, item.row) for item in rows]
     if any(figure is not None and not figure.same_setting for figure in figures):
         lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}."]
     if TABLES[name].note:
         lines += ["", TABLES[name].note]
-    told = [f"- {item.row}, seed {seed}: {_escaped(why)}" for item in rows for seed, why in item.failures.items()]
+    told = [f"- {item.row}, seed {seed}: {escaped(why)}" for item in rows for seed, why in item.failures.items()]
     if told:
         lines += ["", "Failed:", "", *told]
     lines += ["", "<details><summary>Made by</summary>", "", *_made_by(rows), "", "</details>"]
@@ -77,7 +77,7 @@ def _maker(maker: Maker) -> str:
     return f"sabsim {maker.sabsim} at {maker.git[:7]}, torch {maker.torch}, {maker.machine}{device}, {dates}"
 
 
-def _escaped(cell: str) -> str:
+def escaped(cell: str) -> str:
     """As Markdown shows it as it is."""
     return cell.replace("|", "\\|").replace(ANY_SETTING, f"\\{ANY_SETTING}")
 

@@ -32,6 +32,11 @@ class Row:
         """The name as a folder's."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.name).strip("-")
 
+    @property
+    def replays(self) -> bool:
+        """Whether it learns by replay."""
+        return self.learner.get("credit", "sab") == "sab" and self.learner.get("replays") != 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:

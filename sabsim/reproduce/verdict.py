@@ -28,15 +28,20 @@ def verdict(table: str, item: Figures, paper: Published | None) -> str:
         return FAILED
     if paper is None:
         return NONE
-    if item.low is None or item.high is None:
+    word = judged(item.mean, item.low, item.high, paper, higher_is_better=TABLES[table].task.higher_is_better)
+    stops = item.solved and item.stop_at is not None and word != ONE_SEED
+    return f"{word} (stops at {item.stop_at:g})" if stops else word
+
+
+def judged(mean: float, low: float | None, high: float | None, paper: Published, *, higher_is_better: bool) -> str:
+    """The rule itself, of a mean over seeds and the limits of its interval, both None for one seed."""
+    if low is None or high is None:
         return ONE_SEED
     half = 0.5 * 10.0**-paper.digits
-    if item.low <= paper.value + half and paper.value - half <= item.high:
-        wide = (item.high - item.low) / 2 > half + _WIDE * paper.value
-        word = UNCLEAR if wide else EQUAL
-    else:
-        word = BETTER if (item.mean > paper.value) is TABLES[table].task.higher_is_better else WORSE
-    return f"{word} (stops at {item.stop_at:g})" if item.solved and item.stop_at is not None else word
+    if low <= paper.value + half and paper.value - half <= high:
+        wide = (high - low) / 2 > half + _WIDE * paper.value
+        return UNCLEAR if wide else EQUAL
+    return BETTER if (mean > paper.value) is higher_is_better else WORSE
 
 
 def in_a_word(verdict: str) -> str:
