@@ -78,7 +78,7 @@ def _copying(length: int) -> Table:
 
 
 def _adding(length: int, solved: float) -> Table:
-    # The recipe's step size is for updates that a replay triggers; rows without recall update by the clock.
+    # The recipe's step size is for updates that a replay triggers; those of another credit rule are by the clock.
     slower = {"lr": 4e-3, "lr_schedule": "rsqrt", "decay_updates": None, "average": 0.995}
     return Table(
         what=f"adding, T = {length}: mean squared error (the paper's 'cross entropy')",
@@ -89,7 +89,7 @@ def _adding(length: int, solved: float) -> Table:
             _WITHOUT,
             _sab(5),
             _sab(10),
-            *_attentive(10, 15),
+            *(replace(row, optimizer={**slower, **row.optimizer}) for row in _attentive(10, 15)),
         ),
         stop_at=solved,
         budget=200_000,
