@@ -52,6 +52,14 @@ def test_the_others_do_not_wait_for_rows_that_stand_alone() -> None:
     assert tables.needed("table1", alone) is None
 
 
+def test_a_row_is_found_by_its_name() -> None:
+    table = TABLES["table1"]
+    assert [table.place(row.name) for row in table.rows] == list(range(len(table.rows)))
+    assert table.place("gone") == len(table.rows)
+    with pytest.raises(KeyError, match="gone"):
+        table.row("gone")
+
+
 def test_rivals_with_attention_have_the_settings_of_their_paper() -> None:
     assert TABLES["table8-permuted"].row("RelLSTM (10, 10)").learner["slots"] == 20
     for name, nu, rho in (("table1", 10, 15), ("denoise", 15, 15)):

@@ -8,7 +8,7 @@ from pathlib import Path
 from .figures import Figures
 from .full import FULL
 from .paper import PAPER, published
-from .rendering import ANY_SETTING, ANY_SETTING_MEANS, escaped, shown
+from .rendering import ANY_SETTING, ANY_SETTING_MEANS, escaped, figure, shown
 from .store import stored_rows
 from .tables import TABLES
 from .transfer import stored_transfers
@@ -39,39 +39,39 @@ def _lines(name: str, results: Path) -> list[list[str]]:
     """Of one table, in its order; nothing where nothing was published, or nothing was run."""
     if TABLES[name].lengths:
         return _of_the_longest(name, results)
-    rows = stored_rows(name, results, quick=False)
-    without = [item for item in rows if not _replays(name, item.row)]
+    rows = [item for item in stored_rows(name, results, quick=False) if item.row in _known(name)]
+    without = [item for item in rows if not _known(name)[item.row]]
     best = _best(name, [(item.mean, f"{item.row}: {_score(item)}") for item in without if item.mean is not None])
     lines = []
     for item in rows:
         paper = published(name, item.row)
         if paper is not None:
-            figure = f"{paper}{'' if paper.same_setting else ANY_SETTING}"
-            beside = best if _replays(name, item.row) else ""
-            lines.append([name, _task(name), item.row, figure, _score(item), verdict(name, item, paper), beside])
+            beside = best if _known(name)[item.row] else ""
+            lines.append([name, _task(name), item.row, figure(paper), _score(item), verdict(name, item, paper), beside])
     return lines
 
 
 def _of_the_longest(name: str, results: Path) -> list[list[str]]:
     """Of a table whose runs are played at several T: at the longest."""
     T, higher = max(TABLES[name].lengths), TABLES[name].task.higher_is_better
-    there = [item for item in stored_transfers(name, results) if item.T == T]
-    without = [(item.mean, f"{item.row}: {shown(item.mean)}") for item in there if not _replays(name, item.row)]
+    there = [item for item in stored_transfers(name, results) if item.T == T and item.row in _known(name)]
+    without = [(item.mean, f"{item.row}: {shown(item.mean)}") for item in there if not _known(name)[item.row]]
     lines = []
     for item in there:
         method = item.row.partition(" ")[0]
         paper = PAPER[name].get(f"{method}, T = {T}")
         if paper is not None:
             judgement = judged(item.mean, item.low, item.high, paper, higher_is_better=higher)
-            beside = _best(name, without) if _replays(name, item.row) else ""
+            beside = _best(name, without) if _known(name)[item.row] else ""
             lines.append(
-                [name, f"{_task(name)}, played at {T:,}", item.row, str(paper), shown(item.mean), judgement, beside]
+                [name, f"{_task(name)}, played at {T:,}", item.row, figure(paper), shown(item.mean), judgement, beside]
             )
     return lines
 
 
-def _replays(name: str, row: str) -> bool:
-    return TABLES[name].row(row).replays
+def _known(name: str) -> dict[str, bool]:
+    """Whether they replay, by the rows' names; a file of results may hold rows that the table has no more."""
+    return {row.name: row.replays for row in TABLES[name].rows}
 
 
 def _score(item: Figures) -> str:

@@ -15,7 +15,7 @@ from sabsim.errors import ConfigError
 
 from .glance import at_a_glance
 from .paper import PAPER, SOURCES
-from .rendering import ANY_SETTING, ANY_SETTING_MEANS, body
+from .rendering import ANY_SETTING, ANY_SETTING_MEANS, body, escaped, figure
 from .store import stored_rows
 from .tables import TABLES
 from .verdict import RULE
@@ -23,7 +23,6 @@ from .verdict import RULE
 PARTS = (*TABLES, "glance", "published", "rule")
 _MARKER = re.compile(r"^<!-- (?!end -->)(?P<name>[\w-]+) -->$", re.MULTILINE)
 _END = "<!-- end -->"
-_TRANSFER = "copying learned at T = 100, played at another T: accuracy"
 
 
 def render_page(text: str, results: Path, names: Sequence[str] = PARTS) -> str:
@@ -64,9 +63,8 @@ def _published() -> str:
     """All of the paper's figures, with where they were found."""
     lines = ["| table | task | measure | row | published | source |", "| --- | --- | --- | --- | ---: | --- |"]
     for table, rows in PAPER.items():
-        task, _, measure = (TABLES[table].what if table in TABLES else _TRANSFER).partition(": ")
-        for row, figure in rows.items():
-            mark = "" if figure.same_setting else f"\\{ANY_SETTING}"
-            lines.append(f"| {table} | {task} | {measure} | {row} | {figure}{mark} | {figure.source} |")
+        task, _, measure = TABLES[table].what.partition(": ")
+        for row, paper in rows.items():
+            lines.append(f"| {table} | {task} | {measure} | {row} | {escaped(figure(paper))} | {paper.source} |")
     lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}. Sources:", ""]
     return "\n".join([*lines, *(f"- {name}: {words}." for name, words in SOURCES.items())])

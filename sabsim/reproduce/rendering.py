@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sabsim.runs.progress import duration
 
 from .figures import Figures, Maker
-from .paper import published
+from .paper import Published, published
 from .tables import TABLES
 from .verdict import verdict
 
@@ -26,7 +26,7 @@ def cells(table: str, item: Figures, *, quick: bool) -> list[str]:
     limits = "" if item.low is None or item.high is None else f"{shown(item.low)}..{shown(item.high)}"
     return [
         item.row,
-        "-" if paper is None else f"{paper}{'' if paper.same_setting else ANY_SETTING}",
+        "-" if paper is None else figure(paper),
         "failed" if item.mean is None else shown(item.mean),
         limits,
         str(seeds),
@@ -36,6 +36,11 @@ def cells(table: str, item: Figures, *, quick: bool) -> list[str]:
         "" if item.memory is None else f"{item.memory / 1e3:,.0f}",
         "" if quick else verdict(table, item, paper),
     ]
+
+
+def figure(paper: Published) -> str:
+    """A published figure, marked if it is not known to be of this very row."""
+    return f"{paper}{'' if paper.same_setting else ANY_SETTING}"
 
 
 def as_markdown(name: str, rows: Sequence[Figures], *, quick: bool) -> str:
@@ -48,8 +53,8 @@ def body(name: str, rows: Sequence[Figures], *, quick: bool = False) -> str:
     """Rows, what is not as in the paper, what failed, and what made them; no title."""
     lines = [f"| {' | '.join(TITLES)} |", f"| --- | {' | '.join('---:' for _ in TITLES[1:-1])} | --- |"]
     lines += [f"| {' | '.join(escaped(cell) for cell in cells(name, item, quick=quick))} |" for item in rows]
-    figures = [published(name, item.row) for item in rows]
-    if any(figure is not None and not figure.same_setting for figure in figures):
+    papers = [published(name, item.row) for item in rows]
+    if any(paper is not None and not paper.same_setting for paper in papers):
         lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}."]
     if TABLES[name].note:
         lines += ["", TABLES[name].note]

@@ -49,8 +49,7 @@ def merge(name: str, earlier: Sequence[Figures], new: Sequence[Figures], left: S
         left: of runs that were found beside this call's: they fill in what is missing
     """
     by_row = {item.row: item for rows in (left, earlier, new) for item in rows}
-    order = {row.name: place for place, row in enumerate(TABLES[name].rows)}
-    return sorted(by_row.values(), key=lambda item: order.get(item.row, len(order)))
+    return sorted(by_row.values(), key=lambda item: TABLES[name].place(item.row))
 
 
 def write_table(name: str, rows: Sequence[Figures], folder: Path, *, quick: bool) -> list[Path]:

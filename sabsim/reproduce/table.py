@@ -62,4 +62,8 @@ class Table:
 
     def row(self, name: str) -> Row:
         """The row of this name. Raises KeyError without one."""
-        return next(row for row in self.rows if row.name == name)
+        return {row.name: row for row in self.rows}[name]
+
+    def place(self, name: str) -> int:
+        """Where the row of this name stands in order; one that only an earlier version had is last."""
+        return next((place for place, row in enumerate(self.rows) if row.name == name), len(self.rows))

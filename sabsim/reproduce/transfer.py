@@ -147,9 +147,8 @@ def stored_transfers(name: str, folder: Path) -> list[Transfer]:
 def merged(name: str, earlier: Sequence[Transfer], new: Sequence[Transfer]) -> list[Transfer]:
     """All rows in the table's order; those of ``new`` replace the same rows of ``earlier``."""
     again = {item.row for item in new}
-    order = {row.name: place for place, row in enumerate(TABLES[name].rows)}
     rows = [*(item for item in earlier if item.row not in again), *new]
-    return sorted(rows, key=lambda item: (order.get(item.row, len(order)), item.T))
+    return sorted(rows, key=lambda item: (TABLES[name].place(item.row), item.T))
 
 
 def as_lines(name: str, found: Sequence[Transfer], *, quick: bool) -> list[list[str]]:
