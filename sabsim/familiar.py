@@ -58,9 +58,15 @@ class FamiliarRange:
         if exploring is not None:
             self.strange.copy_(exploring)
 
-    def begin(self, exploring: Tensor) -> None:
-        """Streams have begun sequences within a block, and ``exploring`` (B, 1) says who explores now."""
-        torch.maximum(self.strange, exploring, out=self.strange)
+    def begin(self, exploring: Tensor, *, first: bool) -> None:
+        """Streams have begun sequences, and ``exploring`` (B, 1) says who explores now.
+
+        ``first``: before the first step of the block, so that what went before it does not count.
+        """
+        if first:
+            self.strange.copy_(exploring)
+        else:
+            torch.maximum(self.strange, exploring, out=self.strange)
 
     def hold(self, c: Tensor) -> None:
         """Moves c (B, n) to the nearest state that is in the range, or outside by no more than the slack, in place."""

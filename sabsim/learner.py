@@ -62,7 +62,8 @@ class StreamingLearner(LearnerParts):
         if self._exploration is not None:
             self._exploration.begin(done)
             if self._familiar is not None and self.learning:
-                self._familiar.begin(self._exploration.arrays["exploring"])
+                first = self._position == self.window.history
+                self._familiar.begin(self._exploration.arrays["exploring"], first=first)
         if self._memory is not None:
             self._memory.clear(done)
 

@@ -170,7 +170,7 @@ class LearnerParts(StreamingViews):
                 block=credit.block, streams=self.streams, slots=slots, temperature=credit.explore, like=self.flat
             )
             if self._familiar is not None:
-                self._familiar.begin(self._exploration.arrays["exploring"])
+                self._familiar.begin(self._exploration.arrays["exploring"], first=True)
             if credit.explore_fades:
                 self._fading = Fading(block=credit.block, streams=self.streams, like=self.flat)
         self._counts = None if self._fading is None else self._fading.counts

@@ -12,7 +12,17 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-TOOLS = ("pytest", "pytest-xdist", "hypothesis", "build", "setuptools", "stable-baselines3", "selenium", "nwbinspector", "pynapple")
+TOOLS = (
+    "pytest",
+    "pytest-xdist",
+    "hypothesis",
+    "build",
+    "setuptools",
+    "stable-baselines3",
+    "selenium",
+    "nwbinspector",
+    "pynapple",
+)
 
 
 def lowest(pyproject: dict[str, Any]) -> Iterator[str]:

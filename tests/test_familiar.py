@@ -65,8 +65,8 @@ def test_the_range_is_that_of_all_states_without_exploration_and_fades(cell: str
             explored |= learner._exploration.arrays["exploring"][:, 0] > 0
         block.append(learner.window.rings["c"][learner._position].clone())
         learner.learn(torch.zeros_like(learner.step(row)))
-    torch.testing.assert_close(learner.learned["familiar.low"], low)
-    torch.testing.assert_close(learner.learned["familiar.high"], high)
+        torch.testing.assert_close(learner.learned["familiar.low"], low)
+        torch.testing.assert_close(learner.learned["familiar.high"], high)
     assert int(learner.learned["familiar.steps"]) == 200
     assert counted == 200 * STREAMS if explore == 0 else 100 < counted < 500
     assert (high - low).max() < 1.0  # of the wild, nothing is left
