@@ -11,7 +11,7 @@ RECENT    := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test demo lint types typed clean
+.PHONY: help setup test lowest demo lint types typed clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,15 @@ $(STAMP): pyproject.toml constraints.txt
 test: lint types  ## ruff, mypy and the tests (setup first, if needed)
 	$(BIN)/pytest -n auto --maxprocesses 4
 
+# Not part of the tests: on Linux the lowest torch brings NVIDIA's libraries. Old releases warn of what is deprecated in them.
+lowest: setup  ## the tests with every dependency at its lower bound (several GB, in .lowest)
+	$(BIN)/python tests/lowest.py > .lowest.txt
+	$(PYTHON) -m venv --clear .lowest
+	.lowest/bin/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -r .lowest.txt
+	.lowest/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	.lowest/bin/pytest -n auto --maxprocesses 4 -W ignore::DeprecationWarning -W ignore::FutureWarning \
+	    --deselect tests/test_packaging.py::test_all_that_is_installed_is_pinned
+
 demo: setup  ## train the demonstration online; leaves figures, a report and the runs in runs/demo/
 	$(BIN)/sabsim demo
 
@@ -51,5 +60,5 @@ typed:
 	    case "$$entry" in */__pycache__) ;; *) ln -sfn "$$entry" . ;; esac; done
 
 clean:  ## remove build artefacts, caches and the type checker's links (keeps .venv and runs/)
-	rm -rf build dist .typed .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .lowest .lowest.txt .typed .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find sabsim envs agents analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,7 +23,7 @@ PAPER = (
 
 _TABLE, _ROW = "table1", "SAB (5, 5)"
 _BUDGET = 6_000
-"""Sequences: twice what the task takes, so that a tenth of them is short beside the climb, and the last one well past it."""
+"""Sequences: twice what the task takes, so that a tenth of them is short beside the climb, and the last well past it."""
 
 
 def plan(out: Path, *, quick: bool, budget: int | None = None) -> Planned:
