@@ -34,13 +34,13 @@ $(STAMP): pyproject.toml constraints.txt
 test: lint types  ## ruff, mypy and the tests (setup first, if needed)
 	$(BIN)/pytest -n auto --maxprocesses 4
 
-# Not part of the tests: on Linux the lowest torch brings NVIDIA's libraries. Old releases warn of what is deprecated in them.
+# Not part of the tests: on Linux the lowest torch brings NVIDIA's libraries. Old releases have warnings of their own.
 lowest: setup  ## the tests with every dependency at its lower bound (several GB, in .lowest)
 	$(BIN)/python tests/lowest.py > .lowest.txt
 	$(PYTHON) -m venv --clear .lowest
 	.lowest/bin/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -r .lowest.txt
 	.lowest/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
-	.lowest/bin/pytest -n auto --maxprocesses 4 -W ignore::DeprecationWarning -W ignore::FutureWarning \
+	.lowest/bin/pytest -n auto --maxprocesses 4 -W ignore::DeprecationWarning -W ignore::FutureWarning -W ignore::ResourceWarning \
 	    --deselect tests/test_packaging.py::test_all_that_is_installed_is_pinned
 
 demo: setup  ## train the demonstration online; leaves figures, a report and the runs in runs/demo/
