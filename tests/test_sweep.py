@@ -46,7 +46,7 @@ def test_runs_wait_for_others_and_failures_are_told(tmp_path: Path) -> None:
     assert "no environment of this name is registered" in found.failures["broken"]
     assert found.failures["hopeless"] == "waited for broken, which failed"
     assert found.summaries["second"] == json.loads((tmp_path / "second" / "summary.json").read_text())
-    lines = told.getvalue().strip().splitlines()
+    lines = told.getvalue().splitlines()
     assert len(lines) == 4
     assert any(line.startswith("4/4 ") for line in lines)
     # Again: finished runs are read, not run.

@@ -155,7 +155,7 @@ def test_the_command_writes_a_gif_and_a_picture(runs: Path, tmp_path: Path, caps
     assert np.abs(np.asarray(frames[-1]).astype(int) - last).mean() < 2
     assert sorted(path.name for path in out.parent.iterdir()) == ["maze.gif", "maze.png"]
     shown = capsys.readouterr().out
-    assert shown.lstrip().startswith("seed 7: ")
+    assert shown.startswith("seed 7: ")
     assert "18 frames of 500 x 383" in shown
     assert out.stat().st_size < 18 * 15_000
 
