@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,11 +22,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sabsim.agents import summary as agents_summary
 
 from sabsim.cli import main
 from sabsim.data import DATA_SETS, DataFile, DataSet, Version
 from sabsim.data.images import read_images
 from sabsim.data.text import read_text
+from sabsim.runs import RunFolder, load_checkpoint, read_rows
+from sabsim.runs import summary as runs_summary
+from sabsim.runs.folder import read_json
 
 _REAL_DATA = os.environ.get("SABSIM_DATA")
 """Before any test changes it."""
@@ -75,6 +79,46 @@ def killed_twice() -> Callable[[str, Path, float], None]:
             process.wait()
 
     return killed_twice
+
+
+TABLES = ("events", "steps", "episodes", "metrics", "hidden")
+TIMED = {"training_seconds", *runs_summary.TIMED, *agents_summary.TIMED}
+
+
+def same_run(one: Path, other: Path, *, empty: Collection[str] = ()) -> None:
+    """Two run folders hold the same tables, checkpoint and summary, but for what the clock decides.
+
+    ``empty``: the tables in which there is nothing to compare. All others must have rows.
+    """
+    for table in TABLES:
+        if table == "hidden" and table in empty:
+            continue  # it is not even there
+        query = f"SELECT * FROM {table} ORDER BY id"
+        rows = read_rows(one / "run.sqlite", query)
+        assert bool(rows) == (table not in empty), table
+        assert rows == read_rows(other / "run.sqlite", query), table
+    mine, theirs = (load_checkpoint(RunFolder(path)) for path in (one, other))
+    assert mine.states.keys() == theirs.states.keys()
+    for part, state in mine.states.items():
+        assert state.keys() == theirs.states[part].keys(), part
+        for name, value in state.items():
+            again = theirs.states[part][name]
+            if isinstance(value, torch.Tensor):
+                assert isinstance(again, torch.Tensor)
+                assert torch.equal(value, again), (part, name)
+            else:
+                assert value == again, (part, name)
+    summaries = [read_json(path / "summary.json") for path in (one, other)]
+    for numbers in ([mine.numbers, theirs.numbers], summaries):
+        first, second = ({key: value for key, value in some.items() if key not in TIMED} for some in numbers)
+        assert first
+        assert first == second
+
+
+@pytest.fixture(name="same_run")
+def _same_run() -> Callable[..., None]:
+    """`same_run(one, other, empty=())`: the two folders may differ in nothing but time."""
+    return same_run
 
 
 @pytest.fixture

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from sabsim import ConfigError
 from sabsim.cli import main
-from sabsim.runs import LearnerOptions, RunConfig, RunOptions, build_learner, checkpoint, held_out, loop, read_rows, train
+from sabsim.runs import LearnerOptions, RunConfig, RunOptions, build_learner, held_out, loop, read_rows, train
 from sabsim.tasks import CharLM, Copying
 
 SMALL = RunConfig(
@@ -51,6 +50,7 @@ def test_killed_and_resumed_like_one_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     killed_at: Callable[[Any, str, int], AbstractContextManager[None]],
+    same_run: Callable[..., None],
 ) -> None:
     monkeypatch.setattr("sabsim.runs.recorder.LONGEST_BLOCK", longest)
     if longest == 10:  # save after every block
@@ -60,15 +60,7 @@ def test_killed_and_resumed_like_one_run(
         with killed_at(loop.Loop, "_advance", blocks):
             train(config, out=tmp_path / "killed", resume=True)
     train(None, out=tmp_path / "killed", resume=True)
-    for table in ("events", "steps", "episodes", "metrics", "hidden"):
-        query = f"SELECT * FROM {table} ORDER BY id"
-        one, other = (read_rows(tmp_path / run / "run.sqlite", query) for run in ("whole", "killed"))
-        assert one, table
-        assert one == other, table
-    states = [checkpoint.load_checkpoint(loop.RunFolder(tmp_path / run)).states["learner"] for run in ("whole", "killed")]
-    for name, value in states[0].items():
-        again = states[1][name]
-        assert torch.equal(value, torch.as_tensor(again)) if isinstance(value, Tensor) else value == again, name
+    same_run(tmp_path / "whole", tmp_path / "killed")
 
 
 def _save_always(real: Any) -> Any:

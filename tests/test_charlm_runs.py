@@ -17,7 +17,6 @@ from sabsim.errors import RunFolderError
 from sabsim.runs import LearnerOptions, OptimizerOptions, RunConfig, RunFolder, RunOptions, load_checkpoint, loop, read_rows
 from sabsim.runs import train as run
 from sabsim.runs.folder import read_json
-from sabsim.runs.summary import TIMED
 from sabsim.tasks import CharLM
 
 
@@ -58,25 +57,12 @@ def test_a_run_leaves_figures_of_both_parts(story: Path, tmp_path: Path) -> None
     assert read_rows(tmp_path / "run" / "run.sqlite", events)[0][0] > 30
 
 
-def assert_equal_runs(one: Path, other: Path) -> None:
-    for table in ("events", "steps", "episodes", "metrics"):
-        rows = read_rows(one / "run.sqlite", f"SELECT * FROM {table} ORDER BY id")
-        assert rows == read_rows(other / "run.sqlite", f"SELECT * FROM {table} ORDER BY id")
-        assert rows, table
-    states = [load_checkpoint(RunFolder(path)).states for path in (one, other)]
-    assert states[0].keys() == states[1].keys() == {"learner", "stream", "parameters", "best"}
-    for part, state in states[0].items():
-        for name, value in state.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][part][name])), (part, name)
-    summaries = [{k: v for k, v in read_json(path / "summary.json").items() if k not in TIMED} for path in (one, other)]
-    assert summaries[0] == summaries[1]
-
-
 def test_the_best_parameters_are_played_at_the_end(
     story: Path,
     tmp_path: Path,
     killed_at: Callable[[Any, str, int], AbstractContextManager[None]],
     capsys: pytest.CaptureFixture[str],
+    same_run: Callable[..., None],
 ) -> None:
     whole = config(story, eval_sequences=100, budget=300)
     # The learning rate rises until what was learned is destroyed: on any machine the best is somewhere before the end.
@@ -87,6 +73,7 @@ def test_the_best_parameters_are_played_at_the_end(
     assert summary["validation_bpc"] == min(metric for _, metric in curve)
     assert 0 < summary["best_at"] == min((metric, at) for at, metric in curve)[1] < 200
     states = load_checkpoint(RunFolder(tmp_path / "run")).states
+    assert states.keys() == {"learner", "stream", "parameters", "best"}
     assert any(not torch.equal(states["best"][name], states["parameters"][name]) for name in states["best"])
     assert main(["evaluate", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["bpc"] == summary["bpc"]
@@ -94,12 +81,17 @@ def test_the_best_parameters_are_played_at_the_end(
     with killed_at(loop.Loop, "_advance", 99):
         run(whole, out=tmp_path / "killed")
     run(None, out=tmp_path / "killed", resume=True)
-    assert_equal_runs(tmp_path / "run", tmp_path / "killed")
+    same_run(tmp_path / "run", tmp_path / "killed", empty={"hidden"})
 
 
 @pytest.mark.parametrize(("eval_every", "kept"), [(60, 60), (1000, 0)])
 def test_the_last_parameters_are_a_candidate(
-    eval_every: int, kept: int, story: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    eval_every: int,
+    kept: int,
+    story: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    same_run: Callable[..., None],
 ) -> None:
     """Also where no evaluation is due at the end; a longer run, which has another last, knows nothing of them."""
     short, longer = (config(story, eval_every=eval_every, budget=budget) for budget in (90, 150))
@@ -112,7 +104,7 @@ def test_the_last_parameters_are_a_candidate(
     assert load_checkpoint(RunFolder(tmp_path / "run")).numbers["best"]["sequences"] == kept
     run(longer, out=tmp_path / "run", resume=True)
     run(longer, out=tmp_path / "once")
-    assert_equal_runs(tmp_path / "once", tmp_path / "run")
+    same_run(tmp_path / "once", tmp_path / "run", empty={"hidden"})
 
 
 @pytest.mark.parametrize("options", [{}, {"budget": 200, "streams": 2}])
@@ -121,6 +113,7 @@ def test_killed_and_resumed_it_is_the_same_run(
     story: Path,
     tmp_path: Path,
     killed_at: Callable[[Any, str, int], AbstractContextManager[None]],
+    same_run: Callable[..., None],
 ) -> None:
     whole = config(story, **options)
     run(whole, out=tmp_path / "whole")
@@ -128,14 +121,14 @@ def test_killed_and_resumed_it_is_the_same_run(
         with killed_at(loop.Loop, "_advance", blocks):
             run(whole, out=tmp_path / "killed", resume=True)
     run(None, out=tmp_path / "killed", resume=True)
-    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
+    same_run(tmp_path / "whole", tmp_path / "killed", empty={"hidden"})
 
 
-def test_a_longer_budget_goes_on_like_one_run(story: Path, tmp_path: Path) -> None:
+def test_a_longer_budget_goes_on_like_one_run(story: Path, tmp_path: Path, same_run: Callable[..., None]) -> None:
     run(config(story), out=tmp_path / "long")
     run(config(story, budget=150), out=tmp_path / "long", resume=True)
     run(config(story, budget=150), out=tmp_path / "once")
-    assert_equal_runs(tmp_path / "once", tmp_path / "long")
+    same_run(tmp_path / "once", tmp_path / "long", empty={"hidden"})
 
 
 def test_stop_at_is_confirmed_on_the_whole_validation_part(story: Path, tmp_path: Path) -> None:
