@@ -16,12 +16,17 @@ from .agent import Agent
 from .arena import Arena, Make
 from .config import AgentConfig
 from .episodes import Tally
+from .options import SignalOptions
 from .success import pays_success
 
 MOST_STREAMS = 64
 """Episodes played side by side, at most."""
 LONGEST = 100_000
 """Steps after which an episode is taken to have no end."""
+
+
+FAR_FROM_ONE = 10.0
+"""What lies ahead of an untrained agent, at most, where its rewards need no scale: see ``advice``."""
 
 
 class Episode(NamedTuple):
@@ -69,9 +74,29 @@ class Evaluation:
         """What ``stop_at`` looks at: success, or the mean return where the environment tells none."""
         return float(self.returns.mean()) if self.success is None else self.success
 
+    def worth(self, gamma: float) -> float:
+        """About how much reward lies ahead of a moment, discounted by ``gamma``.
+
+        The mean per step, over 1/(1 - gamma) steps, or over the mean length where episodes end before that.
+        """
+        length = float(self.lengths.mean())
+        ahead = length if gamma == 1 else min(length, 1 / (1 - gamma))
+        return float(self.returns.mean()) / length * ahead
+
     def worst(self, count: int) -> list[Episode]:
         """The episodes that went least well: failures first, then the least returns, then the longest."""
         return sorted(self.episodes, key=lambda e: (e.success is True, e.total, -e.length))[:count]
+
+
+def advice(untrained: Evaluation, signal: SignalOptions) -> str | None:
+    """What would let this task be learned, where an evaluation before any training shows that its rewards are large."""
+    ahead = untrained.worth(signal.gamma)
+    if signal.scale_reward or abs(ahead) <= FAR_FROM_ONE:
+        return None
+    return (
+        f"what lies ahead is worth {ahead:.0f} on average, far from 1: the value's error may drown the policy's gradient; "
+        "--scale-reward mends that"
+    )
 
 
 def evaluate(

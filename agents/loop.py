@@ -19,7 +19,7 @@ from sabsim.runs.progress import Display
 
 from .build import AgentParts
 from .episodes import Figures, Tally
-from .evaluation import Evaluation, evaluate
+from .evaluation import Evaluation, advice, evaluate
 from .recorder import AgentRecorder
 from .status import AgentStatus
 from .success import pays_success
@@ -123,6 +123,7 @@ class AgentLoop:
         with Interrupts() as interrupts, self._display:
             if self._evaluated_at is None:
                 self._evaluate()
+                self._advise()
             while not self.finished:
                 self._advance()
                 self._between_windows()
@@ -198,6 +199,12 @@ class AgentLoop:
             self._reached = self._play(self._final_episodes()).measure >= goal
         self._evaluated_at = self.env_steps
         self._display.evaluated(self._status())
+
+    def _advise(self) -> None:
+        found = self._evaluation
+        words = None if found is None else advice(found, self._config.signal)
+        if words is not None:
+            self._display.note(words)
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""

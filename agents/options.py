@@ -132,7 +132,8 @@ class SignalOptions(ActorCritic):
     scale_advantage: bool = True
     """Divide advantages by the greatest that their running root mean square has been."""
     scale_reward: bool = False
-    """Divide rewards by the running standard deviation of their discounted sums."""
+    """Divide rewards by the running standard deviation of their discounted sums; for tasks like CartPole, whose returns are
+    far from 1."""
     normalise: bool = True
     """Bring observations to mean 0 and standard deviation 1."""
 

@@ -17,7 +17,8 @@ def choose(what: str, value: str, allowed: Iterable[str]) -> str:
     names = list(allowed)
     if value in names:
         return value
-    raise ConfigError(f"{what} = {value!r}: must be one of {', '.join(names)}{suggestion(value, names)}")
+    between = "; " if any("," in name for name in names) else ", "
+    raise ConfigError(f"{what} = {value!r}: must be one of {between.join(names)}{suggestion(value, names)}")
 
 
 def require_at_least(options: object, least: Mapping[str, int]) -> None:

@@ -28,7 +28,7 @@ from sabsim.cli import main
 from sabsim.data import DATA_SETS, DataFile, DataSet, Version
 from sabsim.data.images import read_images
 from sabsim.data.text import read_text
-from sabsim.runs import RunFolder, load_checkpoint, read_rows
+from sabsim.runs import Display, RunFolder, load_checkpoint, read_rows
 from sabsim.runs import summary as runs_summary
 from sabsim.runs.folder import read_json
 
@@ -119,6 +119,22 @@ def same_run(one: Path, other: Path, *, empty: Collection[str] = ()) -> None:
 def _same_run() -> Callable[..., None]:
     """`same_run(one, other, empty=())`: the two folders may differ in nothing but time."""
     return same_run
+
+
+class Notes(Display):
+    """Keeps what the user is told, in ``said``."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def notes() -> Notes:
+    """A display that keeps what the user is told."""
+    return Notes()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from sabsim.agents.arena import Arena
 from sabsim.agents.environments import maker
 
 from sabsim.errors import ConfigError, RunFolderError
-from sabsim.runs import Display, RunFolder, checkpoint, load_checkpoint, read_rows
+from sabsim.runs import RunFolder, checkpoint, load_checkpoint, read_rows
 
 KilledAt = Callable[[Any, str, int], AbstractContextManager[None]]
 SameRun = Callable[..., None]
@@ -56,16 +56,6 @@ SMALL = AgentConfig(
 def quick_final_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compared here does not need 200 episodes."""
     monkeypatch.setattr(loop, "FINAL_EPISODES", 4)
-
-
-class Notes(Display):
-    """Keeps what the user is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.said.append(text)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +158,7 @@ def test_interrupt_saves_a_checkpoint(tmp_path: Path) -> None:
     assert load_checkpoint(RunFolder(out)).numbers["env_steps"] > 0
 
 
-def test_more_steps_go_on_like_one_run(tmp_path: Path, same_run: SameRun) -> None:
-    notes = Notes()
+def test_more_steps_go_on_like_one_run(tmp_path: Path, notes: Any, same_run: SameRun) -> None:
     short = replace(SMALL, run=replace(SMALL.run, steps=300))
     summary = train_agent(short, out=tmp_path / "run")
     assert train_agent(short, out=tmp_path / "run", resume=True, display=notes) == summary
@@ -194,8 +183,9 @@ def test_resume_refuses_other_options(tmp_path: Path) -> None:
         train_agent(SMALL, out=tmp_path)
 
 
-def test_an_environment_that_cannot_be_saved_goes_on_with_new_episodes(tmp_path: Path, killed_at: KilledAt) -> None:
-    notes = Notes()
+def test_an_environment_that_cannot_be_saved_goes_on_with_new_episodes(
+    tmp_path: Path, killed_at: KilledAt, notes: Any
+) -> None:
     config = replace(SMALL, env="CartPole-v1")
     with killed_at(loop.AgentLoop, "_advance", 30):
         train_agent(config, out=tmp_path, display=notes)

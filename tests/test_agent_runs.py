@@ -1,4 +1,4 @@
-"""Runs of agents: what is recorded, that evaluation touches nothing, that NaN stops, that options are checked."""
+"""Runs of agents: what is recorded, that NaN stops, that options are checked, that every rule runs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from sabsim.agents import (
     AgentConfig,
     AgentLearnerOptions,
     AgentRunOptions,
-    build_agent,
-    evaluate,
     loop,
     read_agent_config,
     read_env_args,
@@ -33,7 +31,7 @@ from sabsim.agents import (
 from sabsim.agents.loop import AgentLoop
 from sabsim.agents.recorder import AgentRecorder
 
-from sabsim.errors import ConfigError, NonFiniteError, RunFolderError
+from sabsim.errors import NonFiniteError, RunFolderError
 from sabsim.runs import RunConfig, RunFolder, load_checkpoint, read_rows, train
 from sabsim.runs.folder import read_json
 from sabsim.tasks import Copying
@@ -194,72 +192,6 @@ def test_single_steps_are_looked_at_only_where_wanted(tmp_path: Path, monkeypatc
 
 
 # Evaluation
-
-
-def test_evaluation_touches_nothing(tmp_path: Path) -> None:
-    """A run that evaluates after every window has the parameters of one that never does."""
-    states = []
-    for every in (20, 10**9):
-        torch.manual_seed(every)
-        train_agent(variant(run={"eval_every": every, "steps": 400}), out=tmp_path / str(every))
-        checkpoint = load_checkpoint(RunFolder(tmp_path / str(every)))
-        states.append((checkpoint.states["learner"], checkpoint.numbers))
-    for name, value in states[0][0].items():
-        again = states[1][0][name]
-        assert torch.equal(value, again) if isinstance(value, torch.Tensor) else value == again, name
-    for part in ("agent", "arena", "tally", "episodes"):
-        assert states[0][1][part] == states[1][1][part]
-
-
-def test_evaluation_has_a_seed_for_each_episode() -> None:
-    parts = build_agent(SMALL)
-    played = [
-        evaluate(parts.agent, parts.config, parts.make, episodes=episodes, seed=5_000_000_000) for episodes in (3, 90)
-    ]
-    assert [episode.seed - 5_000_000_000 for episode in played[1].episodes] == list(range(90))
-    assert all(episode.length == 7 for episode in played[1].episodes)
-    again = evaluate(parts.agent, parts.config, parts.make, episodes=90, seed=5_000_000_000)
-    assert again == played[1]
-    assert {e.seed for e in played[0].worst(2)} <= {5_000_000_000, 5_000_000_001, 5_000_000_002}
-
-
-def test_short_episodes_are_not_counted_more_often() -> None:
-    """Each seed once, although the streams with short episodes would be first."""
-    config = variant(env="CartPole-v1", env_args={})
-    parts = build_agent(config)
-    found = evaluate(parts.agent, config, parts.make, episodes=100, seed=7)
-    assert sorted(e.seed for e in found.episodes) == list(range(7, 107))
-    assert found.success is None
-    assert found.measure == found.returns.mean()
-    assert found.worst(1)[0].total == found.returns.min()
-
-
-def test_training_and_evaluation_seeds_are_apart() -> None:
-    config = variant(run={"seed": 3, "streams": 32})
-    training = range(config.training_seed, config.training_seed + 32)
-    other = variant(run={"seed": 4, "streams": 32})
-    assert not set(training) & set(range(other.training_seed, other.training_seed + 32))
-    assert config.evaluation_seed > max(training)
-    assert config.seed_at(10**15) + 32 <= 10**9
-    with pytest.raises(ConfigError, match="seed = 31250000: must be at most 31249999 with streams = 32"):
-        variant(run={"seed": 31_250_000, "streams": 32})
-
-
-def test_an_episode_without_an_end_cannot_be_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sabsim.agents import evaluation
-
-    monkeypatch.setattr(evaluation, "LONGEST", 50)
-    config = variant(env_args={"memory_length": 200})
-    parts = build_agent(config)
-    with pytest.raises(ConfigError, match=r"no episode has ended in 50 steps.*max_episode_steps"):
-        evaluate(parts.agent, config, parts.make, episodes=2, seed=0)
-
-
-def test_stop_at(tmp_path: Path) -> None:
-    summary = train_agent(variant(run={"stop_at": 0.0}), out=tmp_path)
-    assert summary["stopped_early"]
-    assert summary["steps"] == 0
-    assert not train_agent(variant(run={"stop_at": 1.01, "steps": 20}), out=tmp_path / "b")["stopped_early"]
 
 
 # What goes wrong

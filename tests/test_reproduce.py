@@ -150,7 +150,7 @@ def test_figure_3_is_drawn_with_its_run_beside_it(tmp_path: Path, capsys: pytest
     [
         ("reproduce", "which table? one of table1, table2"),
         ("reproduce table9", "table = 'table9': must be one of table1"),
-        ("reproduce table1 --rows LSTM", "row = 'LSTM': must be one of LSTM, BPTT"),
+        ("reproduce table1 --rows LSTM", "row = 'LSTM': must be one of LSTM, BPTT; LSTM, TBPTT (1); "),
         ("reproduce figure3 --rows LSTM", "rows = LSTM: figure3 has none; leave --rows out"),
         ("reproduce table1 --seeds 0", "seeds = 0: must be at least 1"),
         ("reproduce table1 --budget 0", "budget = 0: must be at least 1"),

@@ -17,7 +17,6 @@ import pytest
 
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import (
-    Display,
     LearnerOptions,
     RunConfig,
     RunFolder,
@@ -159,18 +158,12 @@ def test_a_run_goes_on_from_before_optimisers_kept_their_greatest_norm(tmp_path:
     assert float(now["optimizer.greatest_mean_square"]) >= float(learner["optimizer.mean_square_norm"]) > 0
 
 
-def test_a_finished_run_says_so(tmp_path: Path) -> None:
-    notes: list[str] = []
-
-    class Notes(Display):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
+def test_a_finished_run_says_so(tmp_path: Path, notes: Any) -> None:
     config = variant({}, {"budget": 8})
     summary = train(config, out=tmp_path)
     before = (tmp_path / "run.sqlite").read_bytes()
-    assert train(config, out=tmp_path, resume=True, display=Notes()) == summary
-    assert "finished at 8 sequences" in notes[0]
+    assert train(config, out=tmp_path, resume=True, display=notes) == summary
+    assert "finished at 8 sequences" in notes.said[0]
     assert (tmp_path / "run.sqlite").read_bytes() == before
 
 
