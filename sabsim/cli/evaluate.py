@@ -51,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         SabsimError: whatever is wrong with options, folder, disk or numbers, in one line
     """
+    if arguments and not arguments[0].startswith("-") and not {"-h", "--help"} & set(arguments):
+        RunFolder(Path(arguments[0])).description()  # which options there are depends on the run
     if _names_an_agent(arguments):
         # Here and not above: supervised runs need no environments.
         from sabsim.cli import evaluate_agent
