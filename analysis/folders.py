@@ -183,6 +183,8 @@ def read_run(path: str | Path) -> Run:
         RunFolderError: no run folder, a damaged file, or another format version
     """
     path = Path(path)
+    if not (path / "config.json").exists():
+        raise RunFolderError(f"'{path}': no run folder (no config.json); 'sabsim run' or 'sabsim agent' makes one")
     config = _json(path / "config.json")
     if config.get("format") != FORMAT:
         raise RunFolderError(f"'{path}': run-folder format {config.get('format')!r}, but {FORMAT} is what can be read")

@@ -247,7 +247,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
     run, other = exam(tmp_path / "run"), exam(tmp_path / "other", env="sabsim/TMaze-v0", seed=1)
     assert "a run folder is needed" in mistake()
-    assert "cannot be read" in mistake(str(tmp_path / "none"))
+    assert "no run folder" in mistake(str(tmp_path / "none"))
     assert "--out says where" in mistake(str(run), str(other))
     assert "differ in env" in mistake(str(run), str(other), "--out", str(tmp_path / "out"))
     assert "draws = 0: must be at least 1" in mistake(str(run), "--draws", "0")

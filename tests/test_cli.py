@@ -100,8 +100,8 @@ def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: 
         ("run copying --preset stabel", "preset = 'stabel': must be one of stable, paper, released"),
         ("run copying --update-every 9", "update_every = 9: must be between 1 and k_trunc = 5"),
         ("evaluate", "RUN"),
-        ("evaluate nowhere", "'nowhere': no run folder (config.json is missing); 'sabsim run' makes one"),
-        ("evaluate nowhere --episodes 5", "'nowhere': no run folder (config.json is missing); 'sabsim run' makes one"),
+        ("evaluate nowhere", "'nowhere': no run folder (no config.json); 'sabsim run' or 'sabsim agent' makes one"),
+        ("evaluate nowhere --episodes 5", "'nowhere': no run folder (no config.json); "),
         ("list all", "unexpected 'all'"),
     ],
 )

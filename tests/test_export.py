@@ -279,7 +279,7 @@ def test_mistakes_are_one_line(runs: dict[str, Path], tmp_path: Path, mistake: C
     assert "dt = 0.0: must be more than 0" in mistake("export", run, "--nwb", str(out), "--dt", "0")
     assert "stream = 2: must be between 0 and 1" in mistake("export", run, "--nwb", str(out), "--stream", "2")
     assert "there is no folder" in mistake("export", run, "--nwb", str(tmp_path / "none" / "out.nwb"))
-    assert "cannot be read" in mistake("export", str(tmp_path / "none"), "--nwb", str(out))
+    assert "no run folder" in mistake("export", str(tmp_path / "none"), "--nwb", str(out))
     out.write_text("mine")
     assert "--overwrite to replace it" in mistake("export", run, "--nwb", str(out))
     assert out.read_text() == "mine"

@@ -108,7 +108,7 @@ def test_reading_changes_nothing_and_sees_an_unfinished_run(folder: Path) -> Non
 
 
 def test_damaged_folders_are_one_line(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="cannot be read"):
+    with pytest.raises(RunFolderError, match="no run folder"):
         read_run(tmp_path / "nowhere")
     (folder / "config.json").write_text('{"format": 99}')
     with pytest.raises(RunFolderError, match="format 99, but 4 is"):

@@ -109,7 +109,7 @@ class RunFolder:
             RunFolderError: no run here, or a damaged file
         """
         if not self.begun:
-            raise RunFolderError(f"'{self.path}': no run folder (config.json is missing); 'sabsim run' makes one")
+            raise RunFolderError(f"'{self.path}': no run folder (no config.json); 'sabsim run' or 'sabsim agent' makes one")
         return read_json(self.config)
 
     def write_evaluation(self, name: str, result: dict[str, Any]) -> None:
