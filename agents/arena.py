@@ -13,7 +13,8 @@ from sabsim.envs import get_state, set_state
 
 from sabsim.errors import ConfigError, NonFiniteError
 
-from .observations import Translator
+from .observations import LARGEST, Translator
+from .pictures import Picture
 
 Make = Callable[[], gym.Env[Any, Any]]
 
@@ -23,7 +24,7 @@ class Arena:
 
     Args: ``make``: makes one environment, the same each time. ``seed``: environment number i is begun with ``seed`` + i.
     ``sees_action``, ``sees_reward``: whether the last action (one-hot) and reward are part of x; both are 0 when an
-    episode begins.
+    episode begins. ``largest``: numbers of an observation at most.
 
     ``x`` (streams, size) float32: what is seen now; ``begins`` (streams,) bool: whether that begins an episode. Of the last
     step: ``reward``, ``terminated``, ``truncated`` (streams,), ``final`` (streams, size), what was seen at the end where an
@@ -32,22 +33,31 @@ class Arena:
     Raises ConfigError: for actions that are not Discrete, or observations that cannot be translated.
     """
 
-    def __init__(self, make: Make, *, streams: int, seed: int, sees_action: bool = True, sees_reward: bool = True) -> None:
+    def __init__(
+        self,
+        make: Make,
+        *,
+        streams: int,
+        seed: int,
+        sees_action: bool = True,
+        sees_reward: bool = True,
+        largest: int = LARGEST,
+    ) -> None:
         self.environments = [make() for _ in range(streams)]
         first = self.environments[0]
         if not isinstance(first.action_space, Discrete):
             raise ConfigError(f"action space {first.action_space}: must be Discrete")
         self.actions, self._start = int(first.action_space.n), int(first.action_space.start)
-        self._translator = Translator(first.observation_space)
+        self._translator = Translator(first.observation_space, largest=largest)
         self._seen = self._translator.size
         for other in self.environments[1:]:
-            actions, size = other.action_space, Translator(other.observation_space).size
+            actions, size = other.action_space, Translator(other.observation_space, largest=largest).size
             if actions != first.action_space or size != self._seen:
                 raise ConfigError(
                     f"environments side by side must be alike: {first.action_space} and {self._seen} numbers seen by one, "
                     f"{actions} and {size} by another"
                 )
-        self.sees_action, self.sees_reward = sees_action, sees_reward
+        self.sees_action, self.sees_reward, self.largest = sees_action, sees_reward, largest
         self.size = self._seen + self.actions * sees_action + sees_reward
         self.streams = streams
         self.x, self.final = np.zeros((2, streams, self.size), dtype=np.float32)
@@ -57,6 +67,22 @@ class Arena:
         self.infos: list[dict[str, Any]] = [{} for _ in range(streams)]
         self.here = self.infos.copy()
         self.reset(seed)
+
+    def another(self, make: Make, *, streams: int, seed: int) -> Arena:
+        """An arena of other environments that shows of them what this one shows."""
+        return Arena(
+            make,
+            streams=streams,
+            seed=seed,
+            sees_action=self.sees_action,
+            sees_reward=self.sees_reward,
+            largest=self.largest,
+        )
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Where x shows pictures."""
+        return self._translator.pictures
 
     def reset(self, seed: int) -> None:
         """Begins an episode in each, with seeds from ``seed`` on."""

@@ -18,6 +18,8 @@ from .arena import Arena, Make
 from .config import AgentConfig
 from .credits import CREDITS, Sizes, build_learner
 from .environments import maker
+from .observations import LARGEST, LARGEST_ENCODED
+from .pictures import ENCODERS
 from .traces import TraceAgent
 
 
@@ -36,6 +38,7 @@ def build_agent(config: AgentConfig) -> AgentParts:
     Raises ConfigError: for an environment, a name or a number that is not allowed, or two that do not fit each other.
     """
     choose("credit", config.learner.credit, CREDITS)
+    choose("encoder", config.learner.encoder, ENCODERS)
     config = config.resolved()
     makes = [maker(env, config.env_args, kinds=config.learner.kinds) for env in (config.env, *config.mix)]
     turns = cycle(makes)
@@ -45,9 +48,10 @@ def build_agent(config: AgentConfig) -> AgentParts:
         seed=config.training_seed,
         sees_action=config.learner.sees_action,
         sees_reward=config.learner.sees_reward,
+        largest=LARGEST if config.learner.encoder == "none" else LARGEST_ENCODED,
     )
     sends = config.learner.action_credit != "none"
-    learner = build_learner(config, Sizes(arena.size, arena.actions + 1 + sends))
+    learner = build_learner(config, Sizes(arena.size, arena.actions + 1 + sends, arena.pictures))
     config = replace(config, run=replace(config.run, backend=getattr(learner, "backend", config.run.backend)))
     agent = _tracing(config, arena, learner) if config.signal.traces else _windowed(config, arena, learner)
     return AgentParts(config=config, agent=agent, make=makes[0])
@@ -59,6 +63,8 @@ def _windowed(config: AgentConfig, arena: Arena, learner: Learner) -> Agent:
         raise ConfigError("optimizer = 'obgd': bounds the step along an eligibility trace; give --traces as well")
     credit = None
     if config.learner.action_credit != "none":
+        if config.learner.encoder != "none":
+            raise ConfigError("action_credit: credits a microstate's inputs as they were; leave out --encoder")
         if not isinstance(learner, StreamingLearner) or not learner.credit.recalls:
             raise ConfigError(f"action_credit: credit {config.learner.credit!r} recalls nothing that could be credited")
         if learner.network.feeds != "h":

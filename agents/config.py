@@ -72,7 +72,7 @@ class AgentConfig:
         if self.run.final_episodes is not None:
             least["final_episodes"] = 1
         require_at_least(self.run, least)
-        require_at_least(self.learner, dict.fromkeys(("window", "k_top", "k_att", "slots", "hidden"), 1))
+        require_at_least(self.learner, dict.fromkeys(("window", "k_top", "k_att", "slots", "hidden", "features"), 1))
         if self.run.record_streams > self.run.streams:
             raise ConfigError(f"record_streams = {self.run.record_streams}: must be at most streams = {self.run.streams}")
         if self.learner.action_credit not in ("none", "recall", "random"):

@@ -6,27 +6,31 @@ To add a rule, write a builder and put it into ``CREDITS``. Whatever it returns 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_args
 
 from sabsim.backend import BackendName
 from sabsim.choices import choose
 from sabsim.credit import SAB, TBPTT, CreditRule, Immediate, Memoryless, whole_episodes
+from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
 from sabsim.optim import SGD, Optimizer
 from sabsim.runs.build import build_network, build_optimizer, build_retention
 
 from .agent import Learner
 from .config import AgentConfig
+from .pictures import Picture, build_encoder, width_of
 from .rtu import RTULearner
 from .rtu_parameters import RTU
 
 
 class Sizes(NamedTuple):
-    """What the environments decide: numbers of an observation, and of an output (a logit per action, and the value)."""
+    """What the environments decide: numbers of an observation and of an output (a logit per action, and the value), and
+    where the former show pictures."""
 
     inputs: int
     outputs: int
+    pictures: Sequence[Picture] = ()
 
 
 class Credit(NamedTuple):
@@ -48,10 +52,15 @@ def build_learner(config: AgentConfig, sizes: Sizes) -> Learner:
 def _streaming(config: AgentConfig, sizes: Sizes, credit: CreditRule) -> StreamingLearner:
     """The streaming learner with this rule."""
     backend: Any = choose("backend", config.run.backend, get_args(BackendName))
+    options = config.learner
+    encoder = build_encoder(
+        options.encoder, size=sizes.inputs, pictures=sizes.pictures, features=options.features, seed=config.run.seed
+    )
     return StreamingLearner(
-        build_network(config.learner, d_in=sizes.inputs, d_out=sizes.outputs),
+        build_network(options, d_in=width_of(encoder, sizes.inputs), d_out=sizes.outputs),
+        encoder=encoder,
         credit=credit,
-        retention=build_retention(config.learner),
+        retention=build_retention(options),
         optimizer=_optimizer(config),
         streams=config.run.streams,
         seed=config.run.seed,
@@ -93,6 +102,8 @@ def _whole_episodes(config: AgentConfig, sizes: Sizes) -> StreamingLearner:
 
 def _rtu(config: AgentConfig, sizes: Sizes) -> RTULearner:
     n = config.learner.hidden
+    if config.learner.encoder != "none":
+        raise ConfigError(f"encoder = {config.learner.encoder!r}: credit rtu does without; leave it out")
     return RTULearner(
         RTU(d_in=sizes.inputs, d_out=sizes.outputs, units=2 * n, hidden=n),
         optimizer=_optimizer(config),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sabsim.errors import ConfigError
 
 from .agent import Agent
-from .arena import Arena, Make
+from .arena import Make
 from .config import AgentConfig
 from .episodes import Tally
 from .options import SignalOptions
@@ -122,13 +122,7 @@ def evaluate(
     if episodes < 1:
         raise ConfigError(f"episodes = {episodes}: must be at least 1")
     streams = min(episodes, MOST_STREAMS)
-    arena = Arena(
-        lambda: _Seeded(make(), streams),
-        streams=streams,
-        seed=seed,
-        sees_action=config.learner.sees_action,
-        sees_reward=config.learner.sees_reward,
-    )
+    arena = agent.arena.another(lambda: _Seeded(make(), streams), streams=streams, seed=seed)
     player = agent.evaluator(arena, seed=seed, greedy=greedy)
     tally = Tally(streams, pays=pays_success(arena.environments[0]))
     found: dict[int, Episode] = {}

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from sabsim.errors import ConfigError
 
+from .pictures import SMALLEST, Picture
+
 Row = NDArray[np.float32]
 Writer = Callable[[Any, Row], None]
 
 WORDS = 32
 """Numbers that a text becomes: each of its words is counted at one of them, found by a checksum of the word."""
-LARGEST = 4096
-"""Numbers of an observation at most; a picture needs an encoder of its own or a smaller view."""
+LARGEST, LARGEST_ENCODED = 4096, 65536
+"""Numbers of an observation at most; the latter where an encoder makes less of them."""
 
 
 class Translator:
@@ -29,14 +31,18 @@ class Translator:
     Box: its numbers. Discrete, MultiDiscrete, MultiBinary: noughts and ones. Text (MiniGrid's missions among it): how often
     each word occurs, words sharing ``WORDS`` places by checksum. Dict and Tuple: their parts, a Dict's by sorted key.
 
-    Raises ConfigError: for a space of another kind, or of more than ``LARGEST`` numbers.
+    ``pictures``: where the boxes of three axes are, if they are large enough for an encoder.
+
+    Raises ConfigError: for a space of another kind, or of more than ``largest`` numbers.
     """
 
-    def __init__(self, space: spaces.Space[Any]) -> None:
+    def __init__(self, space: spaces.Space[Any], *, largest: int = LARGEST) -> None:
         self.size, self._write = _translate(space, "observation space")
-        if self.size > LARGEST:
+        self.pictures = _pictures(space, 0)
+        if self.size > largest:
+            mend = "--encoder cnn, or a wrapper" if self.pictures and self.size <= LARGEST_ENCODED else "a wrapper"
             raise ConfigError(
-                f"observation space {_short(space)}: {self.size} numbers, at most {LARGEST} are taken; use a wrapper that "
+                f"observation space {_short(space)}: {self.size} numbers, at most {largest} are taken; use {mend} that "
                 "shows less (MiniGrid: the symbolic view, not RGB)"
             )
 
@@ -67,6 +73,20 @@ def _translate(space: spaces.Space[Any], where: str) -> tuple[int, Writer]:
     if isinstance(space, spaces.Text) or isinstance(space.sample(), str):
         return WORDS, _words
     raise ConfigError(f"{where} {_short(space)}: must be a Box, Discrete, MultiDiscrete, MultiBinary, text, Dict or Tuple")
+
+
+def _pictures(space: spaces.Space[Any], start: int) -> list[Picture]:
+    """Those of ``space``, whose first number is at ``start``; in the order in which it is translated."""
+    if isinstance(space, spaces.Box) and len(space.shape) == 3:
+        picture = Picture(start, space.shape)
+        return [picture] if min(picture.sides) >= SMALLEST else []
+    found: list[Picture] = []
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = [space[key] for key in sorted(space.spaces)] if isinstance(space, spaces.Dict) else space.spaces
+        for part in parts:
+            found += _pictures(part, start)
+            start += _translate(part, "")[0]
+    return found
 
 
 def _numbers(observation: Any, row: Row) -> None:

@@ -44,6 +44,10 @@ class AgentLearnerOptions:
     """Show the learner its last reward, beside the observation."""
     kinds: bool = True
     """Show MiniGrid's cells by what they are, a place for each kind of thing, colour and state, not by their numbers."""
+    encoder: _Text = "none"
+    """Layers that are learned between observation and cell: cnn (convolutions over each picture that is shown) or none."""
+    features: Annotated[int, arg(metavar="N")] = 64
+    """Numbers that the encoder makes of a picture."""
     preset: _Text = "stable"
     """Named combination of salience, sparsifier, stored state and readout: stable, paper or released."""
     salience: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_PRESETS)] = None

@@ -19,7 +19,7 @@ from sabsim.optim import SGD
 from sabsim.replay import ReplayEvents
 
 from .agent import Agent, Played
-from .arena import Arena, Make
+from .arena import Make
 from .config import AgentConfig
 from .environments import maker
 from .success import pays_success, succeeded
@@ -166,7 +166,7 @@ def watch(
     """
     if first < 0 or most < 1:
         raise ConfigError(f"first = {first}, most = {most}: must be at least 0 and 1")
-    arena = Arena(make, streams=1, seed=seed, sees_action=agent.arena.sees_action, sees_reward=agent.arena.sees_reward)
+    arena = agent.arena.another(make, streams=1, seed=seed)
     player = agent.evaluator(arena, seed=seed, greedy=greedy)
     # Advantages are divided by what is usual in training, so that credit has its size.
     usual = agent.state()

@@ -65,6 +65,7 @@ def quick_final_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
         ("sabsim/LinearTrack-v0", {"length": 3, "laps_per_epoch": 5}, {"window": 4}, {"scale_reward": True}),
         ("sabsim/MemoryChain-v0", {"memory_length": 9}, {"retention": "reservoir", "cell": "gru"}, {"normalise": False}),
         ("MiniGrid-DoorKey-5x5-v0", {"max_steps": 30}, {"explore": 5.0}, {}),
+        ("MiniGrid-DoorKey-5x5-v0", {"max_steps": 30}, {"encoder": "cnn", "features": 5}, {}),
         ("sabsim/Exam-v0", {"delay": 12}, {"action_credit": "recall"}, {"gamma": 0.8}),
         ("sabsim/Exam-v0", {"delay": 9}, {"action_credit": "random", "window": 3, "k_trunc": 5}, {"gamma": 0.8}),
         ("sabsim/MemoryChain-v0", {"memory_length": 7}, {"credit": "rtu"}, {}),
