@@ -28,8 +28,8 @@ class AgentLearnerOptions:
     longest: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(no default)")] = None
     """Steps of the longest episode, all of which credit bptt goes back."""
     action_credit: _Text = "none"
-    """Send the return of a recalling moment to the actions around what it recalls: none, recall, or random (a control:
-    what is held and far enough away, drawn at random)."""
+    """Send the return of a recalling moment to the actions around what it recalls: none, recall or random.
+    Random is a control: it draws from what is held and far enough away."""
     sent_share: Annotated[float, arg(metavar="SHARE")] = 0.9
     """Share of that return, times the recall weight, that is sent (action credit)."""
     sent_threshold: Annotated[float, arg(metavar="WEIGHT")] = 0.05
@@ -103,13 +103,14 @@ class AgentOptimizerOptions(OptimizerOptions):
     kappa: Annotated[float | None, arg(metavar="FACTOR", help_behavior_hint="(default: 3)")] = None
     """Of the greatest step that does not overshoot, one part in so many is taken (obgd)."""
     spike: Annotated[float, arg(metavar="FACTOR")] = 0.0
-    """Largest gradient norm, in multiples of the usual one (running root mean square, at least 0.3 of its greatest);
-    0: no limit."""
+    """Largest gradient norm, in multiples of the usual one; 0: no limit.
+    The usual one is the running root mean square, at least 0.3 of its greatest."""
     average: Annotated[float, arg(metavar="DECAY")] = 0.0
     """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
     lr_schedule: _Text = "constant"
-    """How the learning rate falls: inverse (as 1/(1 + z)) or rsqrt (1/sqrt(1 + z)) in the learning signals met, z = those
-    over D; linear or cosine (to 0) in updates; constant (not at all)."""
+    """How the learning rate falls: inverse, rsqrt, linear, cosine or constant (not at all).
+    Inverse and rsqrt: as 1/(1 + z) and 1/sqrt(1 + z), z being the learning signals met over D.
+    Linear and cosine: to 0, in updates."""
     warmup_updates: Annotated[int | None, arg(metavar="UPDATES")] = 0
     """Updates over which the learning rate rises to that of the schedule; 0: it begins there."""
     eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint="(default: 1e-8)")] = None
@@ -136,8 +137,7 @@ class SignalOptions(ActorCritic):
     scale_advantage: bool = True
     """Divide advantages by the greatest that their running root mean square has been."""
     scale_reward: bool = False
-    """Divide rewards by the running standard deviation of their discounted sums; for tasks like CartPole, whose returns are
-    far from 1."""
+    """Divide rewards by the running deviation of their discounted sums: where returns are far from 1, as in CartPole."""
     normalise: bool = True
     """Bring observations to mean 0 and standard deviation 1."""
 

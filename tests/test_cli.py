@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,6 +71,19 @@ def test_run_help_explains_every_option(
         if option != "TASK":
             at = shown.index(f"{option} NAME")
             assert all(name in shown[at : at + 250] for name in names), option
+
+
+@pytest.mark.parametrize("module", ["sabsim.runs.options", "sabsim.agents.options", "sabsim.cli.analyze"])
+def test_help_has_no_line_that_ends_within_a_sentence(module: str) -> None:
+    """Lines of an option's docstring are lines of its help."""
+    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    pairs = [pair for body in bodies for pair in pairwise(body) if isinstance(pair[0], ast.AnnAssign)]
+    texts = [
+        after.value.value for _, after in pairs if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    ]
+    assert len(texts) > 3
+    assert [line for text in texts for line in str(text).splitlines() if not line.rstrip().endswith((".", ":"))] == []
 
 
 def test_list_shows_every_part(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

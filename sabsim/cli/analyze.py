@@ -34,8 +34,8 @@ class AnalyzeOptions:
     runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]")]] = ()
     """Run folders, of agents or of a task; several are seeds of one experiment and may differ in nothing else."""
     compare: Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]", help_behavior_hint="(default: none)")] = ()
-    """Further run folders to set beside these: seeds of another method, or of a control such as an untrained agent (--lr 0)
-    or one without replay (--credit no-replay)."""
+    """Further run folders to set beside these: seeds of another method, or of a control.
+    Controls are an untrained agent (--lr 0), and one without replay (--credit no-replay)."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: analysis/ in the run folder)")] = None
     """Where tables, stats.json, figures and report.html are written; needed with several runs."""
     parquet: bool = False

@@ -37,14 +37,13 @@ class LearnerOptions:
     familiar: bool = True
     """Evaluations keep each unit's cell state c within the range it had in training (lstm, gru)."""
     dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
-    """Share of what the readout reads that is left out, at random in each block, while it learns (not of credits
-    full-attention and screened-attention)."""
+    """Share of what the readout reads that is left out, at random in each block, while it learns.
+    Not of credits full-attention and screened-attention."""
     recurrent_dropout: Annotated[float, arg(metavar="SHARE")] = 0.0
-    """Share of the units of h that the next step does not see while it learns, at random, the same throughout a sequence
-    (cells lstm and gru; not of credits full-attention and screened-attention)."""
+    """Share of the units of h that the next step does not see while it learns, at random, the same throughout a sequence.
+    Of cells lstm and gru; not of credits full-attention and screened-attention."""
     credit: _Text = "sab"
-    """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or
-    screened-attention."""
+    """How a learning signal becomes a gradient: sab, tbptt, bptt, none, full-attention or screened-attention."""
     k_top: Annotated[int, arg(metavar="K")] = 5
     """Microstates recalled per step (k_top; credit rule sab)."""
     k_trunc: Annotated[int, arg(metavar="STEPS")] = 5
@@ -93,16 +92,17 @@ class OptimizerOptions:
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
     spike: Annotated[float, arg(metavar="FACTOR")] = 1.0
-    """Largest gradient norm, in multiples of the usual one (running root mean square, at least 0.3 of its greatest);
-    0: no limit."""
+    """Largest gradient norm, in multiples of the usual one; 0: no limit.
+    The usual one is the running root mean square, at least 0.3 of its greatest."""
     average: Annotated[float, arg(metavar="DECAY")] = 0.995
     """Decay, per update, of the mean of the parameters that evaluations use; 0: they use the parameters of the moment."""
     weight_decay: Annotated[float, arg(metavar="RATE")] = 0.0
     """Decay of the salience's parameters, per unit of learning rate and update."""
     lr_schedule: _Text = "inverse"
-    """How the learning rate falls: inverse (as 1/(1 + z)) or rsqrt (1/sqrt(1 + z)) in the learning signals met, z = those
-    over D (with explore_fades a signal counts by what recall has found); linear or cosine (to 0) in updates; constant
-    (not at all)."""
+    """How the learning rate falls: inverse, rsqrt, linear, cosine or constant (not at all).
+    Inverse and rsqrt: as 1/(1 + z) and 1/sqrt(1 + z), z being the learning signals met over D.
+    With explore_fades such a signal counts by what recall has found.
+    Linear and cosine: to 0, in updates."""
     decay_updates: Annotated[
         int | None, arg(metavar="UPDATES", help_behavior_hint="(default: inverse, rsqrt 3000, else those of the budget)")
     ] = None
@@ -140,8 +140,9 @@ class RunOptions:
     gap: Annotated[
         int | None, arg(metavar="STEPS", help_behavior_hint="(default: out of phase 1, or as needed; else 0)")
     ] = None
-    """Idle steps after each sequence of a stream. By default as few as let the sequences of each stream begin at every
-    place of a block of updates, one after the other: what is learned at one place need not hold at another."""
+    """Idle steps after each sequence of a stream.
+    By default as few as let its sequences begin at every place of a block of updates, one after the other:
+    what is learned at one place need not hold at another."""
     budget: Annotated[int, arg(metavar="SEQUENCES")] = 200_000
     """Training sequences, all streams together; the run ends with the block of steps in which it is met."""
     stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint="(default: never)")] = None
