@@ -6,6 +6,7 @@ state, and equal the torch ones to rounding.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Literal, get_args
 
@@ -68,24 +69,36 @@ def native_lacks(network: Network, credit: CreditRule, device: torch.device) -> 
     return None
 
 
-def choose_backend(name: str, parameters: Parameters, credit: CreditRule) -> Backend:
-    """The backend for one learner; "auto" is the native one where it serves the settings and can be compiled.
+def library_for(name: str, lacks: str | None, dtype: torch.dtype) -> ctypes.CDLL | None:
+    """The native library for a learner that asks for backend ``name``; None: torch computes.
+
+    Args:
+        lacks: what ``native_lacks`` says of it.
 
     Raises ConfigError: for an unknown name, or "native" where it cannot serve.
     """
     if name not in get_args(BackendName):
         raise ConfigError(f"backend = {name!r}: must be one of {', '.join(get_args(BackendName))}")
-    lacks = native_lacks(parameters.network, credit, parameters.flat.device)
     if name == "torch" or (name == "auto" and lacks):
-        return Backend()
+        return None
     if lacks:
         raise ConfigError(f"backend = 'native' cannot compute {lacks}; use backend torch or auto")
-    from .native import CannotCompile, NativeBackend, library_or_none, load_library
+    from .native import CannotCompile, library_or_none, load_library
 
     if name == "auto":
-        library = library_or_none(parameters.flat.dtype)
-        return Backend() if library is None else NativeBackend(library, parameters)
+        return library_or_none(dtype)
     try:
-        return NativeBackend(load_library(parameters.flat.dtype), parameters)
+        return load_library(dtype)
     except CannotCompile as error:
         raise ConfigError(f"backend = 'native' cannot be compiled: {error}; use backend torch or auto") from error
+
+
+def choose_backend(name: str, parameters: Parameters, credit: CreditRule) -> Backend:
+    """The backend for one streaming learner. Raises ConfigError: as ``library_for``."""
+    flat = parameters.flat
+    library = library_for(name, native_lacks(parameters.network, credit, flat.device), flat.dtype)
+    if library is None:
+        return Backend()
+    from .native import NativeBackend
+
+    return NativeBackend(library, parameters)

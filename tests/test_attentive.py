@@ -1,4 +1,7 @@
-"""MemLSTM, RelLSTM and their kin: equal to the literal equations, and behind the calls of a learner."""
+"""MemLSTM, RelLSTM and their kin: equal to the literal equations, and behind the calls of a learner.
+
+What is of the native kernel alone is in test_attentive_native.py.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ from torch import Tensor
 from sabsim import SGD, Adam, All, ConfigError, Network, NonFiniteError, Novelty, Relevancy, StreamingLearner
 from sabsim.attentive import AttentiveLearner, ScreenedStates, memory, reference, scores
 from sabsim.credit import FullAttention, ScreenedAttention
+from sabsim.native import library_or_none
+from sabsim.optim import Optimizer
 
+compiled = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no C compiler here")
+BACKENDS = ["torch", pytest.param("native", marks=compiled)]
 LENGTH, STREAMS = 17, 3
 
 
@@ -69,10 +76,15 @@ def furthest(learner: AttentiveLearner, expected: dict[str, Tensor]) -> float:
 KINDS = [None, (3, 4), (1, 1), (5, 2), (4, 9), (30, 1)]
 
 
-@pytest.mark.parametrize("cell", ["lstm", "rnn"])
+@pytest.mark.parametrize(
+    ("cell", "backend"), [("lstm", "torch"), ("rnn", "torch"), pytest.param("lstm", "native", marks=compiled)]
+)
 @pytest.mark.parametrize("screened", KINDS)
-def test_outputs_and_every_gradient_are_those_of_the_equations(cell: str, screened: tuple[int, int] | None) -> None:
-    learner = make(cell, screened=screened)
+def test_outputs_and_every_gradient_are_those_of_the_equations(
+    cell: str, backend: str, screened: tuple[int, int] | None
+) -> None:
+    learner = make(cell, screened=screened, backend=backend)
+    assert learner.backend == backend
     for seed in (0, 1):  # the second sequence begins where the first one has left its buffers
         x, signal = sequences(seed)
         expected, gradients, attended = oracle(learner, x, signal, screened)
@@ -86,9 +98,10 @@ def test_outputs_and_every_gradient_are_those_of_the_equations(cell: str, screen
     assert int(learner.updates) == 2
 
 
-def test_the_gradient_is_that_of_finite_differences() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_gradient_is_that_of_finite_differences(backend: str) -> None:
     """The oracle is autograd's; this one is nobody's. Everything remembered: with screening a choice may flip."""
-    learner = make("lstm", screened=None, length=7)
+    learner = make("lstm", screened=None, length=7, backend=backend)
     x, signal = sequences(length=7)
     play(learner, x, signal)
     found = learner.grad.clone()
@@ -112,7 +125,7 @@ def test_a_buffer_for_the_whole_sequence_is_full_attention(cell: str) -> None:
 
 
 def test_pieces_of_the_attention_are_as_good_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = make("lstm", screened=None)
+    learner = make("lstm", screened=None, backend="torch")
     x, signal = sequences()
     expected, gradients, _ = oracle(learner, x, signal, None)
     monkeypatch.setattr(scores, "PIECE", 4 * STREAMS * 6)
@@ -134,7 +147,7 @@ def test_pieces_of_the_attention_are_as_good_as_the_whole(monkeypatch: pytest.Mo
 )
 def test_a_planted_bug_is_caught(owner: Any, name: str, bug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, name, bug(getattr(owner, name)))
-    learner = make("lstm", screened=(3, 4))
+    learner = make("lstm", screened=(3, 4), backend="torch")
     x, signal = sequences()
     _, gradients, _ = oracle(learner, x, signal, (3, 4))
     play(learner, x, signal)
@@ -175,23 +188,26 @@ def test_the_newest_are_kept_and_of_the_others_the_most_relevant(nu: int, rho: i
             assert torch.equal(held.h[b, t % nu], h[b])
 
 
-def test_playing_needs_the_slots_alone() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_playing_needs_the_slots_alone(backend: str) -> None:
     """An evaluator plays much longer sequences in the memory of its slots, without a tape; with the same outputs."""
-    learner = make("lstm", screened=(3, 4), length=200)
+    learner = make("lstm", screened=(3, 4), length=200, backend=backend)
     x, signal = sequences(length=200)
     expected = play(learner, x, signal)
     player = learner.evaluator()
     assert torch.allclose(play(player, x, None), expected, rtol=1e-9)
-    assert all(len(array) <= 2 for array in player._steps.values())
-    assert not any(array.requires_grad for array in player._sequence().values())
+    assert player.backend == backend
+    assert all(len(array) <= 2 for array in player._sequence.steps.values())
+    assert not any(array.requires_grad for array in player._sequence.arrays().values())
     assert player.macrostate_bytes == learner.macrostate_bytes == 2 * STREAMS * 7 * 6 * 8
     assert make("lstm", screened=None, length=200).macrostate_bytes == 2 * STREAMS * 200 * 6 * 8
 
 
 @pytest.mark.parametrize("screened", [None, (3, 4)])
 @pytest.mark.parametrize("stop", [1, 4, 11, LENGTH])
-def test_saved_anywhere_and_gone_on_with_bit_for_bit(screened: tuple[int, int] | None, stop: int) -> None:
-    whole, first, then = (make("lstm", screened=screened, optimizer=Adam()) for _ in range(3))
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_saved_anywhere_and_gone_on_with_bit_for_bit(backend: str, screened: tuple[int, int] | None, stop: int) -> None:
+    whole, first, then = (make("lstm", screened=screened, optimizer=Adam(), backend=backend) for _ in range(3))
     x, signal = sequences()
     for learner, steps in ((whole, LENGTH), (first, stop)):
         learner.reset(torch.ones(STREAMS, dtype=torch.bool))
@@ -239,6 +255,7 @@ def test_streams_begin_together_and_sequences_are_whole() -> None:
     [
         ({"streams": 0}, "streams = 0: must be at least 1"),
         ({"dtype": torch.float16}, "dtype = torch.float16: must be"),
+        ({"backend": "fast"}, "backend = 'fast': must be one of auto, torch, native"),
         ({"retention": Novelty(slots=17)}, "retention = 'novelty': credit full-attention needs 'all'"),
         ({"retention": All(slots=16)}, "slots = 16: credit full-attention keeps every state, here 17"),
     ],
@@ -279,8 +296,10 @@ def test_cuda_agrees_with_the_cpu(screened: tuple[int, int] | None) -> None:
         assert torch.allclose(here.grad, there.grad.cpu(), rtol=1e-9, atol=1e-12)
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
-    learner = make("lstm", screened=(3, 4), optimizer=SGD(lr=0.1))
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.1), Adam()], ids=["sgd", "adam"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_that_is_not_finite_changes_nothing(backend: str, optimizer: Optimizer) -> None:
+    learner = make("lstm", screened=(3, 4), optimizer=optimizer, backend=backend)
     before = learner.flat.clone()
     x, signal = sequences()
     signal[4, 1, 0] = float("nan")

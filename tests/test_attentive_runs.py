@@ -104,7 +104,7 @@ def test_held_out_is_what_each_sequence_gives_alone(config: RunConfig) -> None:
         ({"buffer": 8}, {}, "slots = 8: relevancy protects the newest 8, so at least 9"),
         ({"feeds": "h_hat"}, {}, "feeds = 'h_hat': credit screened-attention does without; leave it out"),
         ({"salience": "dot"}, {}, "salience = 'dot': credit screened-attention does without; leave it out"),
-        ({}, {"backend": "native"}, "backend = 'native': cannot compute credit screened-attention"),
+        ({"cell": "gru"}, {"backend": "native"}, "backend = 'native' cannot compute cell = 'gru': it serves cell lstm"),
     ],
 )
 def test_options_that_do_not_fit(learner: dict[str, Any], run: dict[str, Any], words: str) -> None:

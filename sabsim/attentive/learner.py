@@ -6,7 +6,8 @@ Kerg et al. 2020 (arXiv 2006.09471), as in their released code; h_i are the stat
     s_t = (h_{t-1} + ctx_t) / 2              h_t, c_t = cell(x_t, s_t, c_{t-1})              y_t = W h_t + b
 
 with s_0 = 0. Signals are kept until the sequence ends; then credit goes back through all of it, recurrence and attention,
-and the parameters are updated. There is no tape: every way back is written out, and what it needs is in buffers made once.
+and the parameters are updated. There is no tape of autograd's: the way back is written out (``sequence.py``, and in C), and
+what it needs is in buffers made once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backend import BackendName, library_for, native_lacks
 from ..credit import FullAttention
 from ..devices import choose_device
 from ..errors import ConfigError, NonFiniteError
@@ -27,6 +29,7 @@ from ..retention import Relevancy, Retention
 from ..views import LearnerViews, ReadEvents
 from .memory import AllStates, ScreenedStates
 from .parameters import AttentiveParameters
+from .sequence import Sequence
 
 
 class AttentiveLearner(LearnerViews[AttentiveParameters]):
@@ -44,11 +47,10 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
         seed: of the initial parameters.
         device, dtype: as of ``StreamingLearner``.
         learning: False for one that only plays.
+        backend: native (a C kernel, of LSTM on a CPU), torch, or auto: native where it serves and can be compiled.
 
     Raises ConfigError: for settings that do not fit each other.
     """
-
-    backend = "torch"
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
         learning: bool = True,
+        backend: str = "auto",
     ) -> None:
         if streams < 1:
             raise ConfigError(f"streams = {streams}: must be at least 1")
@@ -74,20 +77,16 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
         self._parameters = AttentiveParameters(network, dtype=dtype, device=self.device)
         self._parameters.initialise(seed)
         self._optim = optimizer.state(self.flat)
-        self.memory = self._remember()
-        n, d = network.hidden, network.d_in
-        rows, zeros = self.length if learning else 1, self.flat.new_zeros
-        self._tape = self._parameters.cell.tape(rows, streams, self.flat)
-        self._places = self._parameters.cell.places(self._tape)
-        self._steps = {
-            "xh": zeros(rows, streams, d + n),
-            "c": zeros(rows + 1, streams, n),
-            "h": zeros(rows, streams, n),
-            "k": zeros(rows, streams, n),
-            "q": zeros(rows, streams, n),
-            "signal": zeros(rows, streams, network.d_out),
-        }
-        """what each step met and made: [x ; s], c before (and after), h, its key and query, dL/dy"""
+        library = library_for(backend, native_lacks(network, credit, self.device), dtype)
+        self.backend: BackendName = "torch" if library is None else "native"
+        room: dict[str, Any] = {"rows": self.length if learning else 1, "streams": streams}
+        if library is None:
+            self._sequence = Sequence(self._parameters, self._remember(), **room)
+        else:
+            from ..native import NativeSequence
+
+            self._sequence = NativeSequence(library, self._parameters, self._remember(), **room)
+        self._update = self._sequence.update(optimizer)
         self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._position = 0
         self._last = 0
@@ -114,14 +113,19 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
         return self.memory.nbytes
 
     @property
+    def memory(self) -> AllStates:
+        """What can be attended to."""
+        return self._sequence.memory
+
+    @property
     def hidden(self) -> Tensor:
         """The hidden state h of the last step, ``(streams, hidden)``; valid until the next ``step``."""
-        return self._steps["h"][self._row(self._last)]
+        return self._sequence.steps["h"][self._sequence.row(self._last)]
 
     @property
     def read(self) -> ReadEvents:
         """What the last step attended to, of every slot."""
-        weight, held = self.memory.alpha[self._row(self._last)], self.memory.held
+        weight, held = self.memory.alpha[self._sequence.row(self._last)], self.memory.held
         slot = torch.arange(self.memory.slots, device=self.device).expand_as(held)
         begun = self.clock - 1 - self._last
         return ReadEvents(slot, weight, torch.where(held >= 0, held + begun, -1))
@@ -146,8 +150,7 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
             raise ConfigError(
                 f"reset after {self._position} of {self.length} steps: credit {self.credit.name} learns whole sequences"
             )
-        self.memory.clear()
-        self._steps["c"][0] = 0
+        self._sequence.begin()
         self._position = 0
 
     @torch.no_grad()
@@ -161,26 +164,11 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
             raise ConfigError(f"x has shape {tuple(x.shape)}: must be (streams, d_in) = {self.streams, network.d_in}")
         if not 0 <= t < self.length:
             raise ConfigError(f"step after the last one of a sequence of {self.length} steps: reset comes first")
-        p, s, row = self._parameters.value, self._steps, self._row(t)
-        xh, h = s["xh"][row], s["h"][row]
-        if t == 0:
-            xh[:, network.d_in :] = 0
-        else:
-            before = self._row(t - 1)
-            torch.mm(s["xh"][before][:, network.d_in :], p["attention"]["V_a"].t(), out=s["q"][row])
-            ctx = self.memory.attend(t, s["q"][row], p["attention"]["v"])
-            xh[:, network.d_in :] = ctx.add_(s["h"][before]).mul_(0.5)
-        xh[:, : network.d_in] = x
-        c, c_next = s["c"][row], s["c"][row + 1]
-        self._parameters.cell.step(p["cell"], xh, c, self._places[row], h, c_next)
-        if not self.learning:
-            c.copy_(c_next)
-        torch.mm(h, p["attention"]["U_a"].t(), out=s["k"][row])
-        self.memory.store(t, h, s["k"][row])
+        y = self._sequence.step(t, x)
         self._last = t
         self._position += 1
         self.clock += 1
-        return torch.addmm(p["readout"]["b"], h, p["readout"]["W"].t())
+        return y
 
     @torch.no_grad()
     def learn(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:
@@ -193,46 +181,14 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
             raise ConfigError(f"dL_dy has shape {tuple(dL_dy.shape)}: must be (streams, d_out) = {wanted}")
         if not self.learning:
             return None
-        self._steps["signal"][self._last] = dL_dy
+        self._sequence.steps["signal"][self._last] = dL_dy
         if self._position == self.length:
             self.grad.zero_()
-            self._accumulate()
-            finite = self.optimizer.update(self.flat, self.grad, self._optim, None, self._parameters.attention_part())
+            self._sequence.backward()
+            finite = self._update(self.flat, self.grad, self._optim, None, self._parameters.attention_part(), None)
             self._fault.copy_(torch.where((self._fault < 0) & ~finite, self.clock - 1, self._fault))
             self._position = -1
         return None
-
-    def _row(self, t: int) -> int:
-        """Where step ``t`` is kept: a learner that only plays keeps the last one."""
-        return t if self.learning else 0
-
-    def _accumulate(self) -> None:
-        """Adds the gradient of the sequence's signals, back through all of its steps."""
-        p, g, s, d = self._parameters.value, self._parameters.gradient, self._steps, self.network.d_in
-        cell, steps = self._parameters.cell, self.length
-        attention, g_attention = p["attention"], g["attention"]
-        local = cell.prepare(self._tape, s["xh"], s["c"][:steps], 0, steps)
-        on_h = s["signal"] @ p["readout"]["W"]
-        on_k, on_q = torch.zeros_like(s["k"]), torch.zeros_like(s["q"])
-        on_c: Tensor | None = torch.zeros_like(s["c"][0])
-        with self.memory.going_back():
-            for t in reversed(range(steps)):
-                d_h, d_k = self.memory.unstore(t, s["h"], s["k"])
-                torch.mul(d_k, attention["v"], out=on_k[t])
-                on_h[t].add_(d_h).addmm_(on_k[t], attention["U_a"])
-                on_s, on_c = cell.vjp(p["cell"], local, t, on_h[t], on_c)
-                if t + 1 < steps:
-                    on_s = torch.addmm(on_s, on_q[t + 1], attention["V_a"])
-                if t:
-                    on_s.mul_(0.5)
-                    on_h[t - 1].add_(on_s)
-                    on_q[t] = self.memory.attend_back(t, s["q"][t], attention["v"], on_s, g_attention["v"])
-        cell.accumulate(g["cell"], local, s["xh"])
-        signal, h = s["signal"].flatten(0, 1), s["h"].flatten(0, 1)
-        g["readout"]["W"].addmm_(signal.t(), h)
-        g["readout"]["b"].add_(signal.sum(0))
-        g_attention["U_a"].addmm_(on_k.flatten(0, 1).t(), h)
-        g_attention["V_a"].addmm_(on_q[1:].flatten(0, 1).t(), s["xh"][:-1, :, d:].flatten(0, 1))
 
     def check(self) -> None:
         """Raises NonFiniteError if a gradient met so far was NaN or infinite."""
@@ -254,6 +210,7 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
             device=self.device,
             dtype=self.dtype,
             learning=False,
+            backend=self.backend,
         )
         source = self.learned if learned is None else learned
         for name, value in other.parameters.items():
@@ -264,7 +221,7 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
         """Everything: parameters, gradient, optimiser, clocks, and within a sequence what it has been so far; flat."""
         state: dict[str, Tensor | int] = {name: array.clone() for name, array in self._saved().items()}
         if self._position > 0:
-            state |= {name: array.clone() for name, array in self._sequence().items()}
+            state |= {name: array.clone() for name, array in self._sequence.arrays().items()}
         return state | {"clock": self.clock, "position": self._position, "last": self._last}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -272,7 +229,7 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
 
         Raises ConfigError: if it is of a learner of other sizes. KeyError: if something is missing.
         """
-        mine = self._saved() | (self._sequence() if int(state["position"]) > 0 else {})
+        mine = self._saved() | (self._sequence.arrays() if int(state["position"]) > 0 else {})
         for name, array in mine.items():
             if array.shape != state[name].shape:
                 there, here = tuple(state[name].shape), tuple(array.shape)
@@ -284,7 +241,3 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
     def _saved(self) -> dict[str, Tensor]:
         saved = {"flat": self.flat, "grad": self.grad, "fault": self._fault}
         return saved | {f"optimizer.{name}": array for name, array in self._optim.items()}
-
-    def _sequence(self) -> dict[str, Tensor]:
-        rooms = {"step": self._steps, "tape": self._tape, "memory": self.memory.arrays()}
-        return {f"{room}.{name}": array for room, arrays in rooms.items() for name, array in arrays.items()}

@@ -16,3 +16,4 @@
 #include "familiar.c"
 #include "macrostate.c"
 #include "optimizer.c"
+#include "attentive.c"

@@ -36,6 +36,10 @@ _SIGNATURES: dict[str, list[Any]] = {
     "offer": [_PLACE, _WORD, _WORD, _WORD, _WORD],
     "adam": [_PLACE, _WORD],
     "refresh": [_PLACE, _WORD, _WORD],
+    "attentive_pack": [_PLACE, _PLACE],
+    "attentive_refresh": [_PLACE, _PLACE],
+    "attentive_step": [_PLACE, _PLACE, _WORD, _PLACE],
+    "attentive_backward": [_PLACE, _PLACE],
 }
 """Arguments of every C function, by its name without the prefix ``sab_``; what the pointers are is in the C files."""
 

@@ -168,6 +168,49 @@ typedef struct {
     int64_t *order;        /* (S) */
 } Learner;
 
+/* What a network with self-attention has beside the fields of its Learner that say of sizes, cell and readout: `history` is
+   0, and L the steps that are kept: of a whole sequence where it learns, 1 where it only plays. */
+typedef struct {
+    int64_t learning;
+    int64_t steps;  /* of a sequence that is learned from */
+    int64_t slots;  /* S */
+    int64_t buffer; /* nu, slots of the short-term buffer; 0: every state is kept, in the order in which they came */
+    const real *V_a; /* (n, n) */
+    const real *U_a; /* (n, n) */
+    const real *v;   /* (n) */
+    real *dV_a;      /* as V_a */
+    real *dU_a;      /* as U_a */
+    real *dv;        /* as v */
+    real *packed_V_a; /* V_a^T */
+    real *packed_U_a; /* U_a^T */
+
+    /* What each step met and made. */
+    real *h;    /* (L, B, n) */
+    real *k;    /* (L, B, n) */
+    real *q;    /* (L, B, n) */
+    real *on_h; /* (L, B, n) credit on them */
+    real *on_k; /* (L, B, n) */
+    real *on_q; /* (L, B, n) */
+
+    /* What can be attended to. */
+    real *slot_h;      /* (B, S, n) */
+    real *slot_k;      /* (B, S, n) */
+    real *slot_grown;  /* (B, S, n) exp(2 k) */
+    real *credit_h;    /* (B, S, n) on the way back */
+    real *credit_k;    /* (B, S, n) to be multiplied by v */
+    int64_t *born;     /* (B, S) */
+    int64_t *held;     /* (B, S) `born` as the last step could read it */
+    real *alpha;       /* (L, B, S) */
+    real *relevance;   /* (B, S) */
+    int64_t *place;    /* (L, B) slot that the state which left the buffer went to, if it was accepted */
+    int64_t *ousted;   /* (L, B) step of the state that was there; -1: none */
+    uint8_t *accepted; /* (L, B) */
+
+    /* Scratch. */
+    real *grown_q; /* (n) exp(2 q) of one stream */
+    real *d_e;     /* (S) */
+} Attentive;
+
 /* One update of the flat parameter vector by Adam; the fields are those of sabsim.optim.Adam. */
 typedef struct {
     int64_t size;

@@ -94,12 +94,10 @@ def build_learner(config: RunConfig, *, learning: bool = True) -> Learner:
         "dtype": DTYPES[choose("dtype", config.run.dtype, DTYPES)],
     }
     if isinstance(credit, FullAttention):
-        if backend == "native":
-            raise ConfigError(f"backend = 'native': cannot compute credit {credit.name}; use backend torch or auto")
         for name in (*_PIECES, "dropout", "recurrent_dropout"):
             if given := getattr(config.learner, name):
                 raise ConfigError(f"{name} = {given!r}: credit {credit.name} does without; leave it out")
-        return AttentiveLearner(network, credit=credit, learning=learning, **same)
+        return AttentiveLearner(network, credit=credit, learning=learning, backend=backend, **same)
     options = config.learner
     if options.recurrent_dropout and config.task.length is None:
         raise ConfigError(
