@@ -227,6 +227,42 @@ def test_saved_anywhere_and_gone_on_with_bit_for_bit(backend: str, screened: tup
         assert same, name
 
 
+@pytest.mark.parametrize("screened", [None, (3, 4)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_sequence_at_once_equals_its_steps(backend: str, screened: tuple[int, int] | None) -> None:
+    single, whole = (make("lstm", screened=screened, optimizer=Adam(), backend=backend) for _ in range(2))
+    for seed in (0, 1):
+        x, signal = sequences(seed)
+        expected = play(single, x, signal)
+        whole.reset(torch.ones(STREAMS, dtype=torch.bool))
+        assert whole.block_is_empty
+        assert torch.equal(whole.step_block(x), expected)
+        read, hidden = whole.read_in_block, whole.hidden_in_block
+        assert torch.equal(read.weight[-1], single.read.weight)
+        assert torch.equal(read.source_step[-1], single.read.source_step)
+        assert torch.equal(hidden[-1], single.hidden)
+        # The first step has nothing to read, the second one the first.
+        assert not read.weight[0].any()
+        assert read.source_step[1][read.weight[1] > 0].unique().tolist() == [whole.clock - LENGTH]
+        whole.learn_block(signal)
+        assert whole.block_is_full
+        assert torch.equal(whole.flat, single.flat)
+
+
+def test_a_sequence_at_once_is_whole_and_comes_after_a_reset() -> None:
+    learner = make("lstm", screened=None)
+    x, signal = sequences()
+    with pytest.raises(ConfigError, match="x has 16 steps: must be a sequence's 17"):
+        learner.step_block(x[1:])
+    learner.step(x[0])
+    with pytest.raises(ConfigError, match="step_block at step 1 of a sequence of 17: reset comes first"):
+        learner.step_block(x)
+    with pytest.raises(ConfigError, match="learn_block after 1 of a sequence's 17 steps"):
+        learner.learn_block(signal)
+    with pytest.raises(ConfigError, match=r"dL_dy has shape \(16, 3, 3\): must be \(length, streams, d_out\)"):
+        learner.learn_block(signal[1:])
+
+
 def test_a_state_of_another_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="state of another learner: flat has shape"):
         make("lstm", screened=None).load_state_dict(make("rnn", screened=None).state_dict())

@@ -85,6 +85,9 @@ CONFIGS = [
     config(Copying(T=4), credit="bptt"),
 ]
 NAMES = ["copying-2", "relevancy", "adding", "charlm", "tbptt", "bptt"]
+_SCREENED = config(Copying(T=4), credit="screened-attention")
+RIVALS = [replace(_SCREENED, learner=replace(_SCREENED.learner, credit="full-attention", slots=None)), _SCREENED]
+RIVAL_NAMES = ["full-attention", "screened-attention"]
 
 
 def rows(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -110,7 +113,7 @@ def steps_only(learner: Any, stream: Any, **stretch: int) -> None:
     """In place of `blocks_of`: nothing plays blocks."""
 
 
-@pytest.mark.parametrize("run", CONFIGS, ids=NAMES)
+@pytest.mark.parametrize("run", CONFIGS + RIVALS, ids=NAMES + RIVAL_NAMES)
 def test_a_run_by_blocks_equals_one_by_steps(
     run: RunConfig, tmp_path: Path, by_blocks: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +211,28 @@ def test_on_a_cpu_blocks_are_played_where_they_pay(update_every: int, stretch: i
     """The player must stop at the end of one, and a block be more than one step."""
     parts = build(config(Copying(T=4), update_every=update_every))
     assert (blocks_of(parts.learner, parts.stream, stretch=stretch) is not None) is plays
+
+
+@pytest.mark.parametrize("run", RIVALS, ids=RIVAL_NAMES)
+def test_rivals_with_self_attention_play_whole_sequences(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = build(run)
+    blocks = blocks_of(parts.learner, parts.stream)
+    assert blocks is not None
+    assert blocks.size == parts.stream.length
+    found = [held_out(parts.learner, run.task, sequences=17, seed=0)]
+    monkeypatch.setattr(sabsim.runs.evaluate, "blocks_of", steps_only)
+    found.append(held_out(parts.learner, run.task, sequences=17, seed=0))
+    by_blocks, by_steps = ([one.loss, one.metric, one.standard_error] for one in found)
+    assert by_blocks == pytest.approx(by_steps, rel=1e-6)
+    parts.learner.device = torch.device("cuda")
+    assert blocks_of(parts.learner, parts.stream) is None
+
+
+def test_the_last_begin_within_a_block() -> None:
+    stream = Copying(T=4).stream(streams=3, seed=0, stagger=False)
+    length = stream.length
+    assert [begin_within(stream, at, 5) for at in (0, 1, length - 5, length - 4, length - 1)] == [1, 0, 0, 5, 2]
+    assert begin_within(stream, 0, length + 1) == length + 1
 
 
 def test_a_block_that_does_not_divide_a_sequence_is_refused_with_a_line(caplog: pytest.LogCaptureFixture) -> None:

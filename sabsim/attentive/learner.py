@@ -88,6 +88,7 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
             self._sequence = NativeSequence(library, self._parameters, self._remember(), **room)
         self._update = self._sequence.update(optimizer)
         self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self._y_block: Tensor | None = None
         self._position = 0
         self._last = 0
         self.clock = 0
@@ -125,10 +126,30 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
     @property
     def read(self) -> ReadEvents:
         """What the last step attended to, of every slot."""
-        weight, held = self.memory.alpha[self._sequence.row(self._last)], self.memory.held
+        return ReadEvents(*(part[self._sequence.row(self._last)] for part in self.read_in_block))
+
+    @property
+    def read_in_block(self) -> ReadEvents:
+        """The same of each step kept, those of the sequence so far or the last one, ``(steps, streams, slots)``."""
+        weight, held = self.memory.alpha, self.memory.held
         slot = torch.arange(self.memory.slots, device=self.device).expand_as(held)
         begun = self.clock - 1 - self._last
         return ReadEvents(slot, weight, torch.where(held >= 0, held + begun, -1))
+
+    @property
+    def hidden_in_block(self) -> Tensor:
+        """The hidden states h of the steps kept, ``(steps, streams, hidden)``; valid as ``hidden`` is."""
+        return self._sequence.steps["h"]
+
+    @property
+    def block_is_empty(self) -> bool:
+        """Whether a sequence has begun, and no step of it was taken."""
+        return self._position == 0
+
+    @property
+    def block_is_full(self) -> bool:
+        """Whether a sequence is over: ``reset`` comes next."""
+        return not 0 <= self._position < self.length
 
     # The three calls
 
@@ -170,6 +191,37 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
         self.clock += 1
         return y
 
+    def step_block(self, x: Tensor) -> Tensor:
+        """The steps of a whole sequence, one by one: x ``(length, streams, d_in)`` -> y ``(length, streams, d_out)``.
+
+        y is valid until the next call. Raises ConfigError: for an input of another shape, or within a sequence.
+        """
+        if not self.block_is_empty:
+            raise ConfigError(f"step_block at step {self._position} of a sequence of {self.length}: reset comes first")
+        if len(x) != self.length:
+            raise ConfigError(f"x has {len(x)} steps: must be a sequence's {self.length}")
+        if self._y_block is None:
+            self._y_block = self.flat.new_zeros(self.length, self.streams, self.network.d_out)
+        for t, x_t in enumerate(x):
+            self._y_block[t] = self.step(x_t)
+        return self._y_block
+
+    @torch.no_grad()
+    def learn_block(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:
+        """Takes the learning signals of a whole sequence at its end, ``(length, streams, d_out)``, and updates.
+
+        In place of ``learn`` at each of its steps. Raises ConfigError: for a signal of another shape, or within a sequence.
+        """
+        wanted = (self.length, self.streams, self.network.d_out)
+        if dL_dy.shape != wanted:
+            raise ConfigError(f"dL_dy has shape {tuple(dL_dy.shape)}: must be (length, streams, d_out) = {wanted}")
+        if self._position != self.length:
+            raise ConfigError(f"learn_block after {max(self._position, 0)} of a sequence's {self.length} steps")
+        if self.learning:
+            self._sequence.steps["signal"].copy_(dL_dy)
+            self._update_after_sequence()
+        return None
+
     @torch.no_grad()
     def learn(self, dL_dy: Tensor, loss: Tensor | None = None) -> ReplayEvents | None:
         """Takes the learning signal of the last step, (streams, d_out); after a sequence's last step, an update.
@@ -183,12 +235,15 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
             return None
         self._sequence.steps["signal"][self._last] = dL_dy
         if self._position == self.length:
-            self.grad.zero_()
-            self._sequence.backward()
-            finite = self._update(self.flat, self.grad, self._optim, None, self._parameters.attention_part(), None)
-            self._fault.copy_(torch.where((self._fault < 0) & ~finite, self.clock - 1, self._fault))
-            self._position = -1
+            self._update_after_sequence()
         return None
+
+    def _update_after_sequence(self) -> None:
+        self.grad.zero_()
+        self._sequence.backward()
+        finite = self._update(self.flat, self.grad, self._optim, None, self._parameters.attention_part(), None)
+        self._fault.copy_(torch.where((self._fault < 0) & ~finite, self.clock - 1, self._fault))
+        self._position = -1
 
     def check(self) -> None:
         """Raises NonFiniteError if a gradient met so far was NaN or infinite."""

@@ -37,8 +37,8 @@ class AllStates:
 
     @property
     def held(self) -> Tensor:
-        """Steps of the states that the last step could read, (B, S); meaningless where its attention is 0."""
-        return self.born
+        """Steps of the states that each step in ``alpha`` could read, (steps, B, S); meaningless where attention is 0."""
+        return self.born.expand_as(self.alpha)
 
     def filled(self, t: int) -> int:
         """Slots that hold something when step ``t`` begins."""
@@ -123,7 +123,7 @@ class ScreenedStates(AllStates):
         self._place, self._ousted = (torch.zeros(steps, streams, dtype=torch.int64, device=like.device) for _ in range(2))
         self._accepted = torch.zeros(steps, streams, dtype=torch.bool, device=like.device)
         self._rows = torch.arange(streams, device=like.device)
-        self._held = self.born.clone()
+        self._held = self.born.expand_as(self.alpha).clone()
 
     @property
     def held(self) -> Tensor:
@@ -135,9 +135,9 @@ class ScreenedStates(AllStates):
 
     def attend(self, t: int, q: Tensor, v: Tensor) -> Tensor:
         ctx = super().attend(t, q, v)
-        new = min(t, self.buffer)
-        self.relevance[:, :new] += self.alpha[t if self.steps else 0][:, :new]
-        self._held.copy_(self.born)
+        new, row = min(t, self.buffer), t if self.steps else 0
+        self.relevance[:, :new] += self.alpha[row][:, :new]
+        self._held[row] = self.born
         return ctx
 
     def store(self, t: int, h: Tensor, k: Tensor) -> None:

@@ -193,7 +193,7 @@ static void attend_all(const Learner *l, const Attentive *a, int64_t t, int64_t 
         for (int64_t j = 0; j < n; j++) s[j] = (s[j] + h[j]) * (real)0.5;
         for (int64_t i = 0; i < least(t, a->buffer); i++) a->relevance[first + i] += alpha[i];
     }
-    if (a->buffer) memcpy(a->held, a->born, sizeof(int64_t) * streams * a->slots);
+    if (a->held) memcpy(a->held + row * streams * a->slots, a->born, sizeof(int64_t) * streams * a->slots);
 }
 
 /* Step t of a sequence: x (B, d) -> l->y. */

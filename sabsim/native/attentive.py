@@ -46,9 +46,9 @@ class NativeSequence(Sequence):
         for name, weight in value["attention"].items():
             self._struct.bind(**{name: weight, f"d{name}": gradient["attention"][name]})
         self._struct.bind(**{name: self.steps[name] for name in ("h", "k", "q")})
-        self._struct.bind(slot_h=memory.h, slot_k=memory.k, born=memory.born, held=memory.held, alpha=memory.alpha)
+        self._struct.bind(slot_h=memory.h, slot_k=memory.k, born=memory.born, alpha=memory.alpha)
         if isinstance(memory, ScreenedStates):
-            choices = {name: memory.arrays()[name] for name in ("place", "ousted", "accepted", "relevance")}
+            choices = {name: memory.arrays()[name] for name in ("place", "ousted", "accepted", "relevance", "held")}
             self._struct.set(buffer=memory.buffer)
             self._struct.bind(**choices)
         self._scratch(packed_V_a=(size(n, n),), packed_U_a=(size(n, n),), grown_q=(n,))

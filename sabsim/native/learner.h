@@ -199,7 +199,7 @@ typedef struct {
     real *credit_h;    /* (B, S, n) on the way back */
     real *credit_k;    /* (B, S, n) to be multiplied by v */
     int64_t *born;     /* (B, S) */
-    int64_t *held;     /* (B, S) `born` as the last step could read it */
+    int64_t *held;     /* (L, B, S) `born` as each step could read it; NULL: it only grows */
     real *alpha;       /* (L, B, S) */
     real *relevance;   /* (B, S) */
     int64_t *place;    /* (L, B) slot that the state which left the buffer went to, if it was accepted */

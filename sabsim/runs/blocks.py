@@ -28,7 +28,8 @@ _log = logging.getLogger("sabsim")
 class Blocks:
     """Plays whole blocks of `learner.credit.block` steps; the learner must be between two blocks.
 
-    There are two graphs, each captured when it is first needed: of blocks in which sequences begin, and of others.
+    There are up to three graphs, each captured when it is first needed: of blocks in which no sequence begins, of those in
+    which some do at the first step, and of others.
     `reason` says why blocks are queued step by step, in one line that is logged as well; None while nothing has failed.
 
     Arguments:
@@ -36,17 +37,18 @@ class Blocks:
         stream: scores the outputs; its steps are given to `play`
     """
 
-    def __init__(self, learner: StreamingLearner, stream: TaskStream) -> None:
+    def __init__(self, learner: StreamingLearner | AttentiveLearner, stream: TaskStream) -> None:
         self.size = learner.credit.block
         self._learner, self._stream = learner, stream
         like = learner.flat
-        self._y = like.new_zeros(self.size, learner.streams, learner.network.d_out)  # of blocks in which sequences begin
+        self._y = like.new_zeros(self.size, learner.streams, learner.network.d_out)  # of steps taken one by one
         self._given: TaskStep | None = None
-        self._graphs: dict[bool, tuple[Callable[[], None], Played]] = {}
+        self._graphs: dict[int, tuple[Callable[[], None], Played]] = {}
         self.reason = None if learner.device.type == "cuda" else f"the device is {learner.device.type}"
 
-    def play(self, steps: TaskStep, *, begins: bool) -> Played:
-        """One block: `steps` with a leading axis of `size`; `begins`: whether any of them is a sequence's first."""
+    def play(self, steps: TaskStep, *, begins: int) -> Played:
+        """One block: `steps` with a leading axis of `size`; `begins`: what `begin_within` says of it."""
+        begins = min(begins, 2)
         given = self._fill(steps)
         if self.reason is None and self._learner.block_is_full and begins not in self._graphs:
             self._capture(given, begins)
@@ -68,9 +70,11 @@ class Blocks:
         return self._given
 
     @torch.no_grad()
-    def _call(self, given: TaskStep, begins: bool) -> Played:
+    def _call(self, given: TaskStep, begins: int) -> Played:
         learner = self._learner
-        y = self._steps(given) if begins else learner.step_block(given.x)
+        if begins == 1:
+            learner.reset(given.first[0])
+        y = self._steps(given) if begins > 1 else learner.step_block(given.x)
         score = self._stream.score_all(y, given)
         return score, learner.learn_block(score.dL_dy, score.loss)
 
@@ -80,9 +84,10 @@ class Blocks:
             self._y[t].copy_(self._learner.step(given.x[t]))
         return self._y
 
-    def _capture(self, given: TaskStep, begins: bool) -> None:
+    def _capture(self, given: TaskStep, begins: int) -> None:
         """Captures a block that follows another, and leaves the learner as it was, whatever happens."""
         learner, before = self._learner, self._learner.state_dict()
+        assert isinstance(learner, StreamingLearner)  # `blocks_of` has none of others on a device that captures
         try:
             warm_up(lambda: self._call(given, begins), learner.device)
             self._graphs[begins] = capture(lambda: self._call(given, begins), learner.device, learner.generator)
@@ -99,8 +104,8 @@ def blocks_of(
 ) -> Blocks | None:
     """What plays the learner's blocks where that pays; None where steps are taken one by one.
 
-    Rivals with self-attention take single steps everywhere, and on a CPU so does a block of one step, which would gain
-    nothing.
+    On a CPU a block of one step would gain nothing; on a CUDA device rivals with self-attention take single steps: their
+    blocks are whole sequences, too long for a graph.
 
     Arguments:
         learner, stream: what is to be played
@@ -108,7 +113,9 @@ def blocks_of(
             that is logged, with what to change. None: it stops after any number of blocks.
     """
     cuda = learner.device.type == "cuda"
-    if isinstance(learner, AttentiveLearner) or not (cuda or learner.credit.block > 1):
+    if cuda and isinstance(learner, AttentiveLearner):
+        return None
+    if not cuda and learner.credit.block == 1:
         return None
     size = learner.credit.block
     if (stretch is None or stretch % size == 0) and (learner.block_is_full or learner.block_is_empty):
@@ -123,9 +130,12 @@ def blocks_of(
     return None
 
 
-def begin_within(stream: TaskStream, clock: int, steps: int) -> bool:
-    """Whether a learner must reset streams at any of the `steps` steps given from `clock` on."""
-    return any(stream.begins_at(at) for at in range(clock, clock + steps))
+def begin_within(stream: TaskStream, clock: int, steps: int) -> int:
+    """Of the `steps` steps given from `clock` on, which is the last at which a learner must reset streams: 1 .. `steps`.
+
+    0: none of them.
+    """
+    return next((count for count in range(steps, 0, -1) if stream.begins_at(clock + count - 1)), 0)
 
 
 def part_of(steps: TaskStep, first: int, count: int) -> TaskStep:

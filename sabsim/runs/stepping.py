@@ -6,7 +6,6 @@ room for in the recorder's buffers.
 
 from __future__ import annotations
 
-from sabsim.learner import StreamingLearner
 from sabsim.runs.blocks import Blocks, begin_within, blocks_of, part_of
 from sabsim.runs.build import Parts
 from sabsim.runs.recorder import Recorder
@@ -55,7 +54,6 @@ class Stepping:
     def _take_blocks(self, blocks: Blocks, count: int) -> None:
         """The same, `count` being a multiple of the learner's block."""
         learner, recorder, clock = self._learner, self._recorder, self._stream.clock
-        assert isinstance(learner, StreamingLearner)  # `blocks_of` has nothing for others
         wants_reads, wants_hidden = recorder.wants_reads, recorder.wants_hidden
         steps = self._stream.take(count)
         for first in range(0, count, blocks.size):
