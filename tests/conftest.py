@@ -28,6 +28,7 @@ from sabsim.cli import main
 from sabsim.data import DATA_SETS, DataFile, DataSet, Version
 from sabsim.data.images import read_images
 from sabsim.data.text import read_text
+from sabsim.native import compiler
 from sabsim.runs import Display, RunFolder, load_checkpoint, read_rows
 from sabsim.runs import summary as runs_summary
 from sabsim.runs.folder import read_json
@@ -59,6 +60,16 @@ def killed_at() -> Callable[[Any, str, int], AbstractContextManager[None]]:
                 yield
 
     return killed_at
+
+
+@pytest.fixture(params=["baseline", "avx2", "avx512"])
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The native backend uses this instruction set; each of those that the machine has in turn."""
+    names, name = list(compiler.INSTRUCTION_SETS), request.param
+    if names.index(name) > names.index(compiler.instruction_set()):
+        pytest.skip(f"this machine has no {name}")
+    monkeypatch.setenv(compiler.FORCE, name)
+    return name
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from torch import Tensor
 from sabsim import SGD, Adam, All, Network, Relevancy
 from sabsim.attentive import AttentiveLearner
 from sabsim.credit import FullAttention, ScreenedAttention
-from sabsim.native import compiler, library_or_none
+from sabsim.native import library_or_none
 
 pytestmark = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no C compiler here")
-SETS = ["baseline", "avx2", "avx512"]
 D_IN, D_OUT = 3, 2
 
 
@@ -79,12 +78,9 @@ def test_whatever_the_sizes_it_follows_torch(
     torch.testing.assert_close(native.grad, reference.grad, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_every_instruction_set_follows_torch(isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    if SETS.index(isa) > SETS.index(compiler.instruction_set()):
-        pytest.skip(f"this machine has no {isa}")
-    monkeypatch.setenv(compiler.FORCE, isa)
+@pytest.mark.usefixtures("isa")
+def test_every_instruction_set_follows_torch(dtype: torch.dtype) -> None:
     native, reference = pair(40, (8, 9), dtype=dtype, hidden=37)
     tolerance = 1e-10 if dtype is torch.float64 else 2e-4
     y, expected = (play(learner, 3) for learner in (native, reference))

@@ -25,13 +25,12 @@ from sabsim import (
     NonFiniteError,
     StreamingLearner,
 )
-from sabsim.native import compiler, exploration, library_or_none
+from sabsim.native import exploration, library_or_none
 from sabsim.optim import Optimizer
 from sabsim.retention import All, Novelty, Recent, Relevancy, Reservoir, Retention, Surprise
 
 STREAMS, D_IN, D_OUT, SLOTS = 3, 5, 4, 7
 compiled = pytest.mark.skipif(library_or_none(torch.float64) is None, reason="no C compiler here")
-SETS = ["baseline", "avx2", "avx512"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,12 +212,9 @@ def test_hundreds_of_updates_follow_torch(case: Case) -> None:
 
 
 @compiled
-@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_every_instruction_set_follows_torch(isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    if SETS.index(isa) > SETS.index(compiler.instruction_set()):
-        pytest.skip(f"this machine has no {isa}")
-    monkeypatch.setenv(compiler.FORCE, isa)
+@pytest.mark.usefixtures("isa")
+def test_every_instruction_set_follows_torch(dtype: torch.dtype) -> None:
     for hidden, streams in ((37, 1), (64, 13)):
         case = Case(credit=RULE, hidden=hidden)
         found = play(case.learner("native", dtype=dtype, streams=streams), 0, 60)
@@ -228,15 +224,10 @@ def test_every_instruction_set_follows_torch(isa: str, dtype: torch.dtype, monke
 
 
 @compiled
-@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-7), (torch.float64, 1e-15)])
-def test_sigmoid_and_tanh_are_exact_to_rounding(
-    isa: str, dtype: torch.dtype, tolerance: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("isa")
+def test_sigmoid_and_tanh_are_exact_to_rounding(dtype: torch.dtype, tolerance: float) -> None:
     """Relative error against the same in more digits, from tiny arguments to saturated ones."""
-    if SETS.index(isa) > SETS.index(compiler.instruction_set()):
-        pytest.skip(f"this machine has no {isa}")
-    monkeypatch.setenv(compiler.FORCE, isa)
     n = 4001
     learner = StreamingLearner(
         Network(d_in=1, d_out=1, hidden=n), credit=Immediate(), retention=Recent(), optimizer=SGD(), dtype=dtype,
@@ -285,13 +276,10 @@ def test_a_native_state_saved_at_any_moment_goes_on_in_torch(case: Case, moment:
 
 
 @compiled
-@pytest.mark.parametrize("isa", SETS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_noise_is_that_of_torch(isa: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("isa")
+def test_noise_is_that_of_torch(dtype: torch.dtype) -> None:
     """Equal numbers, and the generators stay equal, other draws between them included."""
-    if SETS.index(isa) > SETS.index(compiler.instruction_set()):
-        pytest.skip(f"this machine has no {isa}")
-    monkeypatch.setenv(compiler.FORCE, isa)
     explorations = [
         case.learner(backend, dtype=dtype)._exploration for case in CASES[:1] for backend in ("native", "torch")
     ]

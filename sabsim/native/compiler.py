@@ -26,7 +26,7 @@ FORCE = "SABSIM_NATIVE_ISA"
 
 _FLAGS = ["-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 _QUIET = ["-Wno-psabi", "-Wno-unknown-pragmas"]
-_SETS: dict[str, list[str]] = {
+INSTRUCTION_SETS: dict[str, list[str]] = {
     "baseline": ["-DVECTOR_BYTES=16", "-DMR=4", "-DNV=3"],
     "avx2": ["-DVECTOR_BYTES=32", "-DMR=4", "-DNV=3", "-mavx2", "-mfma"],
     "avx512": ["-DVECTOR_BYTES=64", "-DMR=8", "-DNV=3", "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma"],
@@ -48,7 +48,7 @@ def instruction_set() -> str:
     """
     found = {"AVX512": "avx512", "AVX2": "avx2"}.get(torch.backends.cpu.get_cpu_capability(), "baseline")
     wanted = os.environ.get(FORCE) or found
-    names = list(_SETS)
+    names = list(INSTRUCTION_SETS)
     if wanted not in names or names.index(wanted) > names.index(found):
         allowed = ", ".join(names[: names.index(found) + 1])
         raise ConfigError(f"{FORCE} = {wanted!r}: this machine has {allowed}")
@@ -80,7 +80,7 @@ def _load(dtype: torch.dtype, isa: str, cc: str | None, path: str | None) -> cty
     compiler = cc or shutil.which("cc", path=path) or shutil.which("gcc", path=path) or shutil.which("clang", path=path)
     if not compiler:
         raise CannotCompile("no C compiler (cc, gcc or clang) was found")
-    flags = [*_FLAGS, *_QUIET, *_TYPES[dtype], *_SETS[isa]]
+    flags = [*_FLAGS, *_QUIET, *_TYPES[dtype], *INSTRUCTION_SETS[isa]]
     sources = sorted([*_SOURCE.glob("*.c"), *_SOURCE.glob("*.h")])
     digest = hashlib.sha256(" ".join([compiler, _version(compiler), *flags]).encode())
     for source in sources:
