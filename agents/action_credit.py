@@ -115,7 +115,7 @@ class ActionCredit:
         self._recent[step % len(self._recent)] = action
         read = self.learner.read
         assert read is not None
-        slot, weight, source = read.slot.numpy(), read.weight.numpy(), read.source_step.numpy()
+        slot, weight, source = (part.cpu().numpy() for part in (read.slot, read.weight, read.source_step))
         if self.how.sources == "random":
             slot, source = self._draw(step, slot.shape[1])
         stream, place = np.nonzero((weight > self.how.threshold) & (source >= 0) & (step - source > self._least_lag))
@@ -127,7 +127,7 @@ class ActionCredit:
 
     def _draw(self, step: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """``count`` slots of each stream at random, those far enough away first, and when they were born (-1: too near)."""
-        birth = self.learner.macrostate.birth.numpy()
+        birth = self._birth()
         far = (birth >= 0) & (step - birth > self._least_lag)
         slot = np.argsort(self._random.random(birth.shape) - far, axis=1)[:, :count]
         return slot, np.where(np.take_along_axis(far, slot, 1), np.take_along_axis(birth, slot, 1), -1)
@@ -139,7 +139,7 @@ class ActionCredit:
 
     def _follow(self) -> None:
         """The block before has been offered: keeps what its microstates need beside their segments."""
-        window, birth = self.learner.window, self.learner.macrostate.birth.numpy()
+        window, birth = self.learner.window, self._birth()
         stream, slot = np.nonzero((birth != self._owner) & (birth >= 0))
         born = birth[stream, slot]
         self._owner[stream, slot] = born
@@ -153,7 +153,7 @@ class ActionCredit:
     def ended(self, over: NDArray[np.bool_]) -> None:
         """Before the streams ``over`` (streams,) forget their episode: takes along what is to be reconsidered."""
         memory = self.learner.macrostate
-        held = (memory.birth.numpy() == self._stamp) & (self._owner == self._stamp) & over[:, None]
+        held = (self._birth() == self._stamp) & (self._owner == self._stamp) & over[:, None]
         strength = np.where(held, self._best, 0.0)
         slot = np.argsort(-strength, axis=1, kind="stable")[:, : self.how.segments]
         stream, place = np.nonzero(np.take_along_axis(strength, slot, 1) > 0)
@@ -161,11 +161,15 @@ class ActionCredit:
         self._stamp[over], self._best[over], self._discount[over] = -1, 0.0, 0.0
         if not len(stream):
             return
-        rows = torch.from_numpy(stream * (memory.slots + 1) + slot)
+        rows = torch.from_numpy(stream * (memory.slots + 1) + slot).to(self.learner.device)
         target = self.how.share * strength[stream, slot] * self._gain[stream, slot]
         segment, c, length = (memory.arrays[name].index_select(0, rows) for name in ("segment", "c", "length"))
-        done = torch.from_numpy(self._done[stream, slot])
+        done = torch.from_numpy(self._done[stream, slot]).to(self.learner.device)
         self._waiting.append(Sent(segment, c, length, self._summary[stream, slot], done, segment.new_tensor(target)))
+
+    def _birth(self) -> NDArray[np.int64]:
+        """When the microstate in each slot was born, ``(streams, slots)``."""
+        return self.learner.macrostate.birth.cpu().numpy()
 
     def _reconsider(self) -> None:
         """Adds the gradient of all that waits; at most as many segments as the streams may send at once."""
@@ -182,7 +186,7 @@ class ActionCredit:
         out = torch.cat([h_hat + summary, summary], 2)
         W = p.value["readout"]["W"]
         y = out @ W.t() + p.value["readout"]["b"]
-        real = (torch.arange(k).unsqueeze(1) >= k - sent.length).to(y.dtype)
+        real = (torch.arange(k, device=y.device).unsqueeze(1) >= k - sent.length).to(y.dtype)
         dy = self._signal(y, sent.actions.t(), sent.target, real)
         p.gradient["readout"]["W"].addmm_(dy.flatten(0, 1).t(), out.flatten(0, 1))
         p.gradient["readout"]["b"].add_(dy.sum((0, 1)))

@@ -39,6 +39,7 @@ class Learner(Protocol):
     """What an agent asks of a learner: the calls of ``sabsim.StreamingLearner``, which rivals offer too."""
 
     streams: int
+    device: torch.device
 
     @property
     def network(self) -> Outputs: ...
@@ -113,6 +114,9 @@ class Played(NamedTuple):
 
 class Agent:
     """Plays ``arena`` with ``learner``, whose outputs are the policy's logits and then the value.
+
+    The environments and all that turns rewards into a signal are on the CPU, the learner on its device: at every step
+    observations go there and outputs come back.
 
     Args: ``window``: steps between two updates, the learner's block. ``seed``: of the actions drawn. ``action_credit``: of
     the same learner, whose last output is then its baseline. ``learning``: whether the scale of observations follows what
@@ -204,15 +208,19 @@ class Agent:
         if self.arena.begins.any():
             if self.action_credit is not None:
                 self.action_credit.ended(self.arena.begins)
-            self.learner.reset(torch.from_numpy(self.arena.begins))
-        return self.learner.step(self._input(self.arena.x)).numpy()[:, : self.arena.actions + 1]
+            self.learner.reset(self._send(self.arena.begins))
+        return self.learner.step(self._input(self.arena.x)).cpu().numpy()[:, : self.arena.actions + 1]
 
     def _input(self, x: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(x if self._see is None else self._see(x))
+        return self._send(x if self._see is None else self._see(x))
+
+    def _send(self, array: NDArray[Any]) -> Tensor:
+        """The array where the learner computes; on a CPU without a copy."""
+        return torch.from_numpy(array).to(self.learner.device)
 
     def _value(self, x: NDArray[np.float32]) -> Array:
         """The values (streams,) of states whose observation is ``x``, were they the next ones."""
-        return self.learner.peek(self._input(x)).numpy()[:, self.arena.actions].astype(np.float64)
+        return self.learner.peek(self._input(x)).cpu().numpy()[:, self.arena.actions].astype(np.float64)
 
     def _worth(self, reward: Array) -> Array:
         """Rewards as they are learned from: scaled, and where the episode was cut off, with what would have followed."""
@@ -239,8 +247,8 @@ class Agent:
         )
         if self._unused.size:
             signal = np.concatenate([signal, self._unused], 2)
-        loss = torch.from_numpy(np.abs(found.td_error).astype(np.float32))
-        return self.learner.learn_block(torch.from_numpy(signal), loss)
+        loss = np.abs(found.td_error).astype(np.float32)
+        return self.learner.learn_block(self._send(signal), self._send(loss))
 
     def state(self) -> dict[str, Any]:
         """What is not the learner's or the arena's, as JSON can hold it."""

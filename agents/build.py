@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import Any
 
 from sabsim.choices import choose
+from sabsim.devices import DEVICES, choose_device
 from sabsim.errors import ConfigError
 from sabsim.learner import StreamingLearner
 from sabsim.optim import ObGD, Optimizer
@@ -39,6 +40,7 @@ def build_agent(config: AgentConfig) -> AgentParts:
     """
     choose("credit", config.learner.credit, CREDITS)
     choose("encoder", config.learner.encoder, ENCODERS)
+    choose_device(choose("device", config.run.device, DEVICES))
     config = config.resolved()
     makes = [maker(env, config.env_args, kinds=config.learner.kinds) for env in (config.env, *config.mix)]
     turns = cycle(makes)
@@ -52,7 +54,8 @@ def build_agent(config: AgentConfig) -> AgentParts:
     )
     sends = config.learner.action_credit != "none"
     learner = build_learner(config, Sizes(arena.size, arena.actions + 1 + sends, arena.pictures))
-    config = replace(config, run=replace(config.run, backend=getattr(learner, "backend", config.run.backend)))
+    backend = getattr(learner, "backend", config.run.backend)
+    config = replace(config, run=replace(config.run, backend=backend, device=learner.device.type))
     agent = _tracing(config, arena, learner) if config.signal.traces else _windowed(config, arena, learner)
     return AgentParts(config=config, agent=agent, make=makes[0])
 

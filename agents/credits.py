@@ -64,6 +64,7 @@ def _streaming(config: AgentConfig, sizes: Sizes, credit: CreditRule) -> Streami
         optimizer=_optimizer(config),
         streams=config.run.streams,
         seed=config.run.seed,
+        device=config.run.device,
         backend=backend,
     )
 
@@ -110,6 +111,7 @@ def _rtu(config: AgentConfig, sizes: Sizes) -> RTULearner:
         block=config.learner.window,
         streams=config.run.streams,
         seed=config.run.seed,
+        device=config.run.device,
     )
 
 

@@ -172,7 +172,10 @@ class AgentRunOptions:
     """Of a recorded stream, record the single steps and remindings of one episode in N."""
     record_hidden: bool = False
     """Also record the hidden state h of each recorded single step: 4 bytes a unit and step (for 'sabsim export')."""
+    device: _Text = "cpu"
+    """Where the learner computes: cpu, cuda, or auto (cuda if there is one); the environments stay on the CPU.
+    With few streams and units a CPU is faster."""
     backend: _Text = "auto"
-    """What computes: torch, native (compiled C, several times faster, for the default pieces), or auto."""
+    """What computes: torch, native (compiled C, several times faster, for the default pieces on the CPU), or auto."""
     threads: Annotated[int, arg(metavar="N")] = 1
     """CPU threads; at these sizes more are slower."""

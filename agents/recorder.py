@@ -73,8 +73,8 @@ class AgentRecorder:
             shape = (self._agent.steps, self._recorded, read.weight.shape[1])
             self._read = (np.zeros(shape), np.zeros(shape, dtype=np.int64))
         weight, source = self._read
-        weight[step] = read.weight[: self._recorded].numpy()
-        source[step] = read.source_step[: self._recorded].numpy()
+        weight[step] = read.weight[: self._recorded].cpu().numpy()
+        source[step] = read.source_step[: self._recorded].cpu().numpy()
 
     def take(self, played: Played, ended: Sequence[Ended], *, observed: bool) -> None:
         """Makes rows of a window; ``observed``: whether ``observe`` was called at its steps.
@@ -199,10 +199,10 @@ class AgentRecorder:
 
     def _take_replays(self, events: ReplayEvents, lately: tuple[Array, Array], now: int) -> None:
         """``lately``: rewards and TD errors of the steps up to ``now``."""
-        credit = events.credit.numpy()[: self._recorded]
-        streams, places = np.nonzero(events.valid.numpy()[: self._recorded] & (credit > 0))
         names = ("step", "source_step", "lag", "weight", "credit", "replayed_steps")
-        columns = [getattr(events, name).numpy()[streams, places].tolist() for name in names]
+        found = {name: getattr(events, name)[: self._recorded].cpu().numpy() for name in (*names, "valid")}
+        streams, places = np.nonzero(found["valid"] & (found["credit"] > 0))
+        columns = [found[name][streams, places].tolist() for name in names]
         first = now - len(lately[0])
         for stream, step, *figures, length in zip(streams.tolist(), *columns, strict=True):
             episode = self._followed[stream].episode_at(step)

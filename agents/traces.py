@@ -76,8 +76,8 @@ class TraceAgent(Agent):
             value_weight=self.how.value,
             entropy_weight=self.how.entropy * float(np.sign(delta)),
         )
-        loss = torch.full((1, 1), abs(delta))
-        events = self.learner.learn_block(torch.from_numpy(signal), loss)
+        loss = np.full((1, 1), abs(delta), dtype=np.float32)
+        events = self.learner.learn_block(self._send(signal), self._send(loss))
         flat = self.learner.flat
         self.trace.mul_(self.how.gamma * self.how.decay).sub_(self.learner.grad)
         if isinstance(self.rule, ObGD):

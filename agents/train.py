@@ -106,6 +106,8 @@ def read_agent_config(folder: RunFolder) -> AgentConfig:
 def load_agent(folder: RunFolder) -> tuple[AgentParts, Checkpoint]:
     """The agent as the last checkpoint has it, for evaluation: its environments stand at the beginning.
 
+    One that was trained on a CUDA device plays on the CPU where there is none.
+
     Raises RunFolderError: as ``read_agent_config``, or without a whole checkpoint.
     """
     config = read_agent_config(folder)
@@ -113,6 +115,8 @@ def load_agent(folder: RunFolder) -> tuple[AgentParts, Checkpoint]:
         raise RunFolderError(f"'{folder.path}': no checkpoint yet; 'sabsim agent ... --resume' goes on with the run")
     checkpoint = load_checkpoint(folder)
     torch.set_num_threads(config.run.threads)
+    if config.run.device != "cpu":
+        config = replace(config, run=replace(config.run, device="auto"))
     parts = build_agent(config)
     _restore_learner(checkpoint, parts, folder)
     try:
@@ -169,8 +173,8 @@ def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder
     if config is None:
         return stored
     steps = config.run.steps
-    backend = stored.run.backend if config.run.backend == "auto" else config.run.backend
-    config = replace(config, run=replace(config.run, steps=stored.run.steps, backend=backend)).resolved()
+    found = {name: getattr(stored.run, name) for name in ("backend", "device") if getattr(config.run, name) == "auto"}
+    config = replace(config, run=replace(config.run, steps=stored.run.steps, **found)).resolved()
     for name, there, here in stored.differences(config):
         if name in ("env", "env_args"):
             raise RunFolderError(f"'{folder.path}': holds a run of {name} {there!r}, not {here!r}; give another --out")

@@ -6,6 +6,9 @@ import torch
 
 from .errors import ConfigError
 
+DEVICES = ("auto", "cpu", "cuda")
+"""What options may ask for."""
+
 
 def choose_device(device: str | torch.device) -> torch.device:
     """ "auto" is CUDA where there is one. Raises ConfigError for CUDA where there is none."""

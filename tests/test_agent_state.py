@@ -163,6 +163,7 @@ class Fixed:
 
     streams = 1
     read = None
+    device = torch.device("cpu")
     network = SimpleNamespace(d_out=3)
 
     def __init__(self) -> None:

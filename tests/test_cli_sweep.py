@@ -93,6 +93,7 @@ def test_the_command_leaves_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
         ("sweep sabsim/MemoryChain-v0,3", "env_args = '3': must be KEY=VALUE"),
         (f"sweep {CHAIN} --seeds 0", "seeds = 0: must be at least 1"),
         (f"sweep {CHAIN} --jobs 0", "jobs = 0: must be at least 1"),
+        ("sweep sabsim/MemoryChain-v0 --gpus 0.5", "gpus = 0.5: only for --ray"),
         ("reproduce table1 --gpus 0.5", "gpus = 0.5: only for --ray"),
         ("reproduce table1 --gpus 2 --ray local", "gpus = 2.0: must be above 0 and at most 1"),
     ],

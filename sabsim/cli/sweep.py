@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
 from sabsim.cli.parse import parse
-from sabsim.cli.sweeping import Ray, do_all
+from sabsim.cli.sweeping import Gpus, Ray, do_all, require_share
 from sabsim.errors import ConfigError, SabsimError
 
 
@@ -40,6 +40,8 @@ class SweepOptions:
     """Runs at once, each in a process with one thread."""
     ray: Ray = None
     """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one of this machine, of --jobs CPUs."""
+    gpus: Gpus = None
+    """Share of a GPU for each run, with --ray and --device cuda: 0.25 puts four runs on one."""
     quick: bool = False
     """A few thousand steps a run, too few to learn anything: to see that it works."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/sweep or runs/quick-sweep)")] = None
@@ -69,6 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.envs:
         raise ConfigError("which environments? such as sabsim/MemoryChain-v0; see 'sabsim sweep --help'")
     require_at_least(options, {"seeds": 1, "jobs": 1})
+    require_share(options.gpus, options.ray)
     places = [read_place(words, read_env_args(options.env_args)) for words in options.envs]
     credits = options.credits or (chosen.learner.credit,)
     for credit in credits:
@@ -79,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     groups = {name: getattr(chosen, name) for name in ("learner", "signal", "optimizer")}
     base = AgentConfig(env=places[0].env, run=run, **groups)
     out = Path(options.out or ("runs/quick-sweep" if options.quick else "runs/sweep"))
-    swept = do_all(plan(places, credits, options.seeds, base, out), work, options)
+    swept = do_all(plan(places, credits, options.seeds, base, out), work, options, gpus=options.gpus)
     if not swept.summaries:
         raise SabsimError(f"no run was finished; the first: {next(iter(swept.failures.values()))}")
     seeds = seeds_of(base, options.seeds)

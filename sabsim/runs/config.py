@@ -11,6 +11,7 @@ import torch
 
 from sabsim.choices import choose
 from sabsim.credit import CREDIT_RULES, CreditRule
+from sabsim.devices import DEVICES
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.optim import OPTIMIZERS
 from sabsim.retention import RETENTIONS
@@ -35,6 +36,9 @@ _LATER = {
     "recurrent_dropout": 0.0,
     "feeds": None,
     "restarts": 0,
+    "encoder": "none",
+    "features": 64,
+    "device": "cpu",
 }
 """Options that came after the format's first folders, with what these folders did without naming them."""
 _GONE = {"centred": False}
@@ -77,7 +81,7 @@ class RunConfig:
         Raises:
             ConfigError: an unknown device, or CUDA where there is none
         """
-        device = choose("device", self.run.device, ("auto", "cpu", "cuda"))
+        device = choose("device", self.run.device, DEVICES)
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device = 'cuda': this machine or this torch has none; use cpu or auto")
         if device == "auto":
