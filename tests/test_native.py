@@ -224,6 +224,14 @@ def test_every_instruction_set_follows_torch(dtype: torch.dtype) -> None:
 
 
 @compiled
+def test_many_units_follow_torch() -> None:
+    """From 256 units on weights are packed for the way back, and of long blocks what is multiplied from the left."""
+    case = Case(credit=replace(RULE, k_trunc=30), hidden=520)
+    found, expected = (play(case.learner(backend, streams=9), 0, 60) for backend in ("native", "torch"))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@compiled
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-7), (torch.float64, 1e-15)])
 @pytest.mark.usefixtures("isa")
 def test_sigmoid_and_tanh_are_exact_to_rounding(dtype: torch.dtype, tolerance: float) -> None:

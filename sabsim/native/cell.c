@@ -47,13 +47,19 @@ static void cell_step(
     lstm_forward(rows, l->n, gates, c_prev, c, tanh_c, h_hat);
 }
 
-/* C (rows, columns) += A (rows, depth) B with B a weight, packed where there are streams enough that it would be copied for
-   each product. */
+/* From so many units on a weight, walked through by a few of its columns after the others, is met a page of memory a row. */
+#define LARGE 256
+
+/* Whether weights are packed for the way back too: where there are streams enough that they would be copied for each product,
+   or units enough. */
+static int packs_back(const Learner *l) { return l->streams >= COPY_ROWS || l->n >= LARGE; }
+
+/* C (rows, columns) += A (rows, depth) B with B a weight, packed where that pays. */
 static void times_weights(
     const Learner *l, int64_t rows, int64_t columns, int64_t depth, const real *a, const real *b, int64_t ldb,
     const real *packed, real *c)
 {
-    if (l->streams >= COPY_ROWS)
+    if (packs_back(l))
         times_packed(rows, columns, depth, a, depth, packed, c, columns);
     else
         times(rows, columns, depth, a, depth, b, ldb, c, columns);

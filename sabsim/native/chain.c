@@ -7,7 +7,7 @@ void sab_pack_weights(const Learner *l)
 {
     pack(4 * l->n, l->d_in + l->n, l->W, l->packed_W);
     pack(l->d_out, l->slots ? 2 * l->n : l->n, l->W_out, l->packed_W_out);
-    const int back = l->streams >= COPY_ROWS;
+    const int back = packs_back(l);
     if (back) pack_plain(l->n, 4 * l->n, l->W + l->d_in, l->d_in + l->n, l->packed_back_W_h);
     if (back && l->slots) pack_plain(l->n, l->n, l->W_q, l->n, l->packed_back_W_q);
     if (l->slots) {

@@ -18,7 +18,13 @@
 typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef real loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
+/* Rows of a transposed A that are copied together, so that a block of KC of its columns stays in the second-level cache. */
+#define MC 128
+/* From so many numbers of A on that copy pays: as it lies each tile would meet a page of memory for each k. */
+#define COPY_LEFT (1 << 19)
+
 static _Thread_local real panel[KC * NR] __attribute__((aligned(64)));
+static _Thread_local real left[KC * MC] __attribute__((aligned(64)));
 
 static inline vec load(const real *p) { return *(const loose *)p; }
 static inline void store(real *p, vec v) { *(loose *)p = v; }
@@ -190,5 +196,16 @@ static void transposed_times(
     int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t lda, const real *b, int64_t ldb, real *c,
     int64_t ldc)
 {
-    product(rows, columns, depth, a, 1, lda, b, ldb, c, ldc);
+    if (rows * depth < COPY_LEFT) {
+        product(rows, columns, depth, a, 1, lda, b, ldb, c, ldc);
+        return;
+    }
+    for (int64_t k = 0; k < depth; k += KC) {
+        const int64_t deep = least(KC, depth - k);
+        for (int64_t i = 0; i < rows; i += MC) {
+            const int64_t high = least(MC, rows - i);
+            for (int64_t t = 0; t < deep; t++) memcpy(left + t * MC, a + (k + t) * lda + i, sizeof(real) * high);
+            product(high, columns, deep, left, 1, MC, b + k * ldb, ldb, c + i * ldc, ldc);
+        }
+    }
 }

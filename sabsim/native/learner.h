@@ -50,7 +50,7 @@ typedef struct {
     real *packed_W_q;      /* W_q^T */
     real *packed_W_k;      /* W_k^T */
     real *packed_W_out;    /* W_out^T */
-    real *packed_back_W_h; /* W_h, for the way back; only with many streams */
+    real *packed_back_W_h; /* W_h, for the way back; only with many streams or units */
     real *packed_back_W_q; /* W_q, as well */
 
     /* Rings, tape and trace of the window. */
