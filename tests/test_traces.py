@@ -54,7 +54,7 @@ class Walk(gym.Env[int, int]):
 class Linear:
     """y = W x: what the textbook assumes, behind the calls of a learner; keeps what it was asked for."""
 
-    read, streams = None, 1
+    read, streams, device = None, 1, torch.device("cpu")
 
     def __init__(self, d_in: int, d_out: int) -> None:
         self.shape, self.network = (d_out, d_in), SimpleNamespace(d_out=d_out)

@@ -159,6 +159,14 @@ class NativeWindow(Window):
             loss = ready(loss, self._row, self.y.dtype)
         self._calls.take(self._calls.at, position, signal.data_ptr(), None if loss is None else loss.data_ptr())
 
+    def take_block(self, signal: Tensor, loss: Tensor | None) -> None:
+        if loss is not None:
+            super().take_block(signal, loss)
+            return
+        # By C, step by step: torch's norms may differ in the last digit.
+        for position, step in enumerate(signal, self.history):
+            self.take(position, step, None)
+
     def cut(self, position: int, done: Tensor) -> None:
         done = ready(done, self._row, torch.bool)
         self._calls.cut(self._calls.at, position, done.data_ptr())
