@@ -73,6 +73,17 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def generators_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no device there is no generator for it either: whatever one is asked for, it is the host's."""
+
+    class HostGenerator(torch.Generator):
+        def __new__(cls, device: Any = None) -> HostGenerator:
+            return super().__new__(cls)
+
+    monkeypatch.setattr(torch, "Generator", HostGenerator)
+
+
+@pytest.fixture
 def killed_twice() -> Callable[[str, Path, float], None]:
     """`killed_twice(arguments, folder, seconds)`: a run in a process of its own dies, goes on and dies again.
 

@@ -135,15 +135,9 @@ def _module_to(real: Any) -> Any:
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def elsewhere(monkeypatch: pytest.MonkeyPatch, generators_of_the_host: None) -> Iterator[None]:
     for module in (sabsim.parts, sabsim.agents.build, rtu):
         monkeypatch.setattr(module, "choose_device", torch.device)
-
-    class HostGenerator(torch.Generator):
-        def __new__(cls, device: Any = None) -> HostGenerator:
-            return super().__new__(cls)
-
-    monkeypatch.setattr(torch, "Generator", HostGenerator)
     monkeypatch.setattr(torch.nn.Module, "to", _module_to(torch.nn.Module.to))
     with Elsewhere():
         yield

@@ -244,13 +244,6 @@ def test_a_planted_wait_is_seen(mistake: Any, fixed_shapes: Callable[[], None]) 
     assert seen.waits
 
 
-class HostGenerator(torch.Generator):
-    """Where there is no device there is no generator for it either."""
-
-    def __new__(cls, device: Any = None) -> "HostGenerator":
-        return super().__new__(cls)
-
-
 class NoDevice(TorchDispatchMode):
     """Stands for a device: meta tensors have shapes and types only, so that nothing can depend on a value.
 
@@ -278,9 +271,8 @@ class NoDevice(TorchDispatchMode):
 
 
 @pytest.fixture
-def no_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[NoDevice]:
+def no_device(monkeypatch: pytest.MonkeyPatch, generators_of_the_host: None) -> Iterator[NoDevice]:
     monkeypatch.setattr(sabsim.parts, "choose_device", torch.device)
-    monkeypatch.setattr(torch, "Generator", HostGenerator)
     with NoDevice() as mode:
         yield mode
 

@@ -126,12 +126,15 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
     @property
     def read(self) -> ReadEvents:
         """What the last step attended to, of every slot."""
-        return ReadEvents(*(part[self._sequence.row(self._last)] for part in self.read_in_block))
+        return self._read(self._sequence.row(self._last))
 
     @property
     def read_in_block(self) -> ReadEvents:
         """The same of each step kept, those of the sequence so far or the last one, ``(steps, streams, slots)``."""
-        weight, held = self.memory.alpha, self.memory.held
+        return self._read(slice(None))
+
+    def _read(self, rows: int | slice) -> ReadEvents:
+        weight, held = self.memory.alpha[rows], self.memory.held[rows]
         slot = torch.arange(self.memory.slots, device=self.device).expand_as(held)
         begun = self.clock - 1 - self._last
         return ReadEvents(slot, weight, torch.where(held >= 0, held + begun, -1))

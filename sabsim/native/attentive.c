@@ -5,7 +5,8 @@
 
        tanh(q + k) = 1 - 2 r    with r = 1 / (1 + exp(2 q) exp(2 k))    and    tanh'(q + k) = 4 r (1 - r)
 
-   Neither exponential is infinite or 0 (`exponential` clamps), so a product of them that is gives r = 0 or 1, never NaN. */
+   Neither exponential is infinite or 0 (`exponential` clamps: a query or key beyond 43, in double 354, counts as that), so a
+   product of them that is gives r = 0 or 1, never NaN. */
 
 #include "learner.h"
 
