@@ -178,4 +178,4 @@ class AgentRunOptions:
     backend: _Text = "auto"
     """What computes: torch, native (compiled C, several times faster, for the default pieces on the CPU), or auto."""
     threads: Annotated[int, arg(metavar="N")] = 1
-    """CPU threads; at these sizes more are slower."""
+    """CPU threads. More pay from some hundreds of hidden units on; below that torch is slower with them."""

@@ -12,7 +12,7 @@ from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs.checkpoint import Checkpoint, load_checkpoint
 from sabsim.runs.database import RunDatabase, Tables, tables_of
 from sabsim.runs.folder import RunFolder
-from sabsim.runs.lifecycle import finished, go_on, start
+from sabsim.runs.lifecycle import finished, go_on, may_change_threads, start
 from sabsim.runs.progress import Display
 
 from .build import AgentParts, build_agent
@@ -165,21 +165,25 @@ def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> 
 
 
 def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder) -> AgentConfig:
-    """The run to go on with: the stored one, with the number of steps that was asked for.
+    """The run to go on with: the stored one, with the numbers of steps and threads that were asked for.
 
-    Raises RunFolderError: if the folder holds another environment. ConfigError: if another option differs; all but the
-    number of steps must be the same for the results to be.
+    Raises RunFolderError: if the folder holds another environment. ConfigError: if another option differs; all but these
+    must be the same for the results to be.
     """
     if config is None:
         return stored
-    steps = config.run.steps
+    free = ["steps"]
+    if may_change_threads(stored.run.backend, encoder=stored.learner.encoder):
+        free.append("threads")
+    asked = {name: getattr(config.run, name) for name in free}
     found = {name: getattr(stored.run, name) for name in ("backend", "device") if getattr(config.run, name) == "auto"}
-    config = replace(config, run=replace(config.run, steps=stored.run.steps, **found)).resolved()
+    found |= {name: getattr(stored.run, name) for name in free}
+    config = replace(config, run=replace(config.run, **found)).resolved()
     for name, there, here in stored.differences(config):
         if name in ("env", "env_args"):
             raise RunFolderError(f"'{folder.path}': holds a run of {name} {there!r}, not {here!r}; give another --out")
         raise ConfigError(f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out")
-    return replace(stored, run=replace(stored.run, steps=steps))
+    return replace(stored, run=replace(stored.run, **asked))
 
 
 def _tables(config: AgentConfig) -> Tables:

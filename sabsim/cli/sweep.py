@@ -37,9 +37,9 @@ class SweepOptions:
     seeds: Annotated[int, arg(metavar="N")] = 3
     """Seeds of each environment and rule: that of --seed and those after it."""
     jobs: Annotated[int, arg(metavar="N")] = 1
-    """Runs at once, each in a process with one thread."""
+    """Runs at once, each in a process of its own."""
     ray: Ray = None
-    """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one of this machine, of --jobs CPUs."""
+    """A cluster of Ray that does the runs: auto, HOST:PORT, ray://HOST:PORT; local: one here, for --jobs runs."""
     gpus: Gpus = None
     """Share of a GPU for each run, with --ray and --device cuda: 0.25 puts four runs on one."""
     quick: bool = False

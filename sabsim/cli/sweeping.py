@@ -46,8 +46,8 @@ def require_share(gpus: float | None, ray: str | None) -> None:
 
 
 @contextmanager
-def joined(where: Where) -> Iterator[None]:
-    """Keeps the cluster, if there is to be one, for all sweeps inside.
+def joined(where: Where, *, threads: int = 1) -> Iterator[None]:
+    """Keeps the cluster, if there is to be one, for all sweeps inside, whose runs have so many threads.
 
     Raises:
         ConfigError: no Ray, or no cluster
@@ -57,7 +57,7 @@ def joined(where: Where) -> Iterator[None]:
         return
     from sabsim.runs.ray_sweep import connected
 
-    with connected(where.ray, where.jobs):
+    with connected(where.ray, where.jobs * threads):
         yield
 
 

@@ -3,6 +3,7 @@
    Settings, all by -D: REAL (float or double) and WIDE (whether it is double); VECTOR_BYTES, and the register tile of
    gemm.c: MR rows (4 or 8) by NV = 3 vectors. */
 
+#include "threads.c"
 #include "gemm.c"
 #include "elementwise.c"
 #include "cell.c"

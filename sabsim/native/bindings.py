@@ -42,6 +42,8 @@ _SIGNATURES: dict[str, list[Any]] = {
     "attentive_backward": [_PLACE, _PLACE],
 }
 """Arguments of every C function, by its name without the prefix ``sab_``; what the pointers are is in the C files."""
+_told: dict[str, int] = {}
+"""How many threads each library was last told to use, by its file."""
 
 
 def _fields(struct: str) -> dict[str, tuple[str, bool]]:
@@ -93,7 +95,9 @@ class Calls:
             setattr(self, name, function)
         library.sab_packed_size.argtypes = [_WORD, _WORD]
         library.sab_packed_size.restype = _WORD
-        self.packed_size = library.sab_packed_size
+        library.sab_use_threads.argtypes, library.sab_use_threads.restype = [_WORD], None
+        self.packed_size, self.use_threads = library.sab_packed_size, library.sab_use_threads
+        self._library: str = library._name
         self.like = like
         self.learner = Struct("Learner", like.dtype)
         self.at = self.learner.address
@@ -114,7 +118,13 @@ class Calls:
         self._packed_version = -1
 
     def pack(self) -> int:
-        """Packs the weights if the parameters have changed, by whatever hand; returns how often it has packed."""
+        """Packs the weights if the parameters have changed, by whatever hand; returns how often it has packed.
+
+        Every computation begins with it, so here the library hears of it when torch has been given more threads or fewer.
+        """
+        if (threads := torch.get_num_threads()) != _told.get(self._library):
+            self.use_threads(threads)
+            _told[self._library] = threads
         version = self.like._version
         if version != self._packed_version:
             self.pack_weights(self.at)

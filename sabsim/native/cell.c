@@ -2,39 +2,70 @@
 
 #include "learner.h"
 
+/* Multiplications in the time that the functions of one unit take. */
+#define UNIT 64
+
+/* Rows of cells, forward or backward; what is read only on the way back, or written only there, is NULL on the way forth. */
+typedef struct {
+    int64_t n;
+    real *gates;        /* (rows, 4n) */
+    const real *c_prev; /* (rows, n) */
+    real *c;            /* (rows, n) */
+    real *tanh_c;       /* (rows, n) */
+    real *h_hat;        /* (rows, n) */
+    const real *dh;     /* (rows, n) */
+    real *dc;           /* (rows, n) */
+    real *d_pre;        /* (rows, 4n) */
+} Cells;
+
+static void forward_row(const void *task, int64_t row)
+{
+    const Cells *cells = task;
+    const int64_t n = cells->n;
+    real *restrict gates = cells->gates + row * 4 * n, *o = gates, *in = o + n, *f = o + 2 * n, *g = o + 3 * n;
+    real *restrict c = cells->c + row * n, *restrict tanh_c = cells->tanh_c + row * n;
+    real *restrict h_hat = cells->h_hat + row * n;
+    const real *restrict c_prev = cells->c_prev + row * n;
+    for (int64_t j = 0; j < 3 * n; j++) o[j] = sigmoid(o[j]);
+    for (int64_t j = 0; j < n; j++) g[j] = hyperbolic_tangent(g[j]);
+    for (int64_t j = 0; j < n; j++) c[j] = f[j] * c_prev[j] + in[j] * g[j];
+    for (int64_t j = 0; j < n; j++) tanh_c[j] = hyperbolic_tangent(c[j]);
+    for (int64_t j = 0; j < n; j++) h_hat[j] = o[j] * tanh_c[j];
+}
+
 /* Gates o, i, f, g (rows, 4n), from pre-activations to activations in place; c = f c_prev + i g, h_hat = o tanh(c). */
 static void lstm_forward(
-    int64_t rows, int64_t n, real *restrict gates, const real *restrict c_prev, real *restrict c,
-    real *restrict tanh_c, real *restrict h_hat)
+    int64_t rows, int64_t n, real *gates, const real *c_prev, real *c, real *tanh_c, real *h_hat)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        real *o = gates + i * 4 * n, *in = o + n, *f = o + 2 * n, *g = o + 3 * n;
-        for (int64_t j = 0; j < 3 * n; j++) o[j] = sigmoid(o[j]);
-        for (int64_t j = 0; j < n; j++) g[j] = hyperbolic_tangent(g[j]);
-        for (int64_t j = 0; j < n; j++) c[i * n + j] = f[j] * c_prev[i * n + j] + in[j] * g[j];
-        for (int64_t j = 0; j < n; j++) tanh_c[i * n + j] = hyperbolic_tangent(c[i * n + j]);
-        for (int64_t j = 0; j < n; j++) h_hat[i * n + j] = o[j] * tanh_c[i * n + j];
+    const Cells cells = {n, gates, c_prev, c, tanh_c, h_hat, NULL, NULL, NULL};
+    share(rows, UNIT * rows * n, forward_row, &cells);
+}
+
+static void backward_row(const void *task, int64_t row)
+{
+    const Cells *cells = task;
+    const int64_t n = cells->n;
+    const real *restrict gates = cells->gates + row * 4 * n, *o = gates, *in = o + n, *f = o + 2 * n, *g = o + 3 * n;
+    const real *restrict tc = cells->tanh_c + row * n, *restrict before = cells->c_prev + row * n;
+    const real *restrict up = cells->dh + row * n;
+    real *restrict carried = cells->dc + row * n, *restrict out = cells->d_pre + row * 4 * n;
+    for (int64_t j = 0; j < n; j++) {
+        const real inside = carried[j] + up[j] * (o[j] - o[j] * tc[j] * tc[j]);
+        out[j] = up[j] * tc[j] * (o[j] - o[j] * o[j]);
+        out[n + j] = inside * g[j] * (in[j] - in[j] * in[j]);
+        out[2 * n + j] = inside * before[j] * (f[j] - f[j] * f[j]);
+        out[3 * n + j] = inside * (in[j] - in[j] * g[j] * g[j]);
+        carried[j] = inside * f[j];
     }
 }
 
 /* Credit dh on h_hat and dc on c -> d_pre (rows, 4n) on the pre-activations, and dc becomes that on c_prev. */
 static void lstm_backward(
-    int64_t rows, int64_t n, const real *restrict gates, const real *restrict tanh_c, const real *restrict c_prev,
-    const real *restrict dh, real *restrict dc, real *restrict d_pre)
+    int64_t rows, int64_t n, const real *gates, const real *tanh_c, const real *c_prev, const real *dh, real *dc,
+    real *d_pre)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        const real *o = gates + i * 4 * n, *in = o + n, *f = o + 2 * n, *g = o + 3 * n;
-        const real *tc = tanh_c + i * n, *before = c_prev + i * n, *up = dh + i * n;
-        real *carried = dc + i * n, *out = d_pre + i * 4 * n;
-        for (int64_t j = 0; j < n; j++) {
-            const real inside = carried[j] + up[j] * (o[j] - o[j] * tc[j] * tc[j]);
-            out[j] = up[j] * tc[j] * (o[j] - o[j] * o[j]);
-            out[n + j] = inside * g[j] * (in[j] - in[j] * in[j]);
-            out[2 * n + j] = inside * before[j] * (f[j] - f[j] * f[j]);
-            out[3 * n + j] = inside * (in[j] - in[j] * g[j] * g[j]);
-            carried[j] = inside * f[j];
-        }
-    }
+    const Cells cells = {n, (real *)gates, c_prev, NULL, (real *)tanh_c, NULL, dh, dc, d_pre};
+    share(rows, UNIT / 4 * rows * n, backward_row, &cells);
 }
 
 /* One cell step of any rows: xh (rows, d+n) and c_prev -> gates, c, tanh_c, h_hat. */

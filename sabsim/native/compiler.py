@@ -24,7 +24,8 @@ from ..errors import ConfigError
 FORCE = "SABSIM_NATIVE_ISA"
 """Environment variable that chooses a smaller instruction set than the machine's: baseline, avx2 or avx512."""
 
-_FLAGS = ["-O3", "-std=gnu11", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+_FLAGS = ["-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread"]
+_FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 _QUIET = ["-Wno-psabi", "-Wno-unknown-pragmas"]
 INSTRUCTION_SETS: dict[str, list[str]] = {
     "baseline": ["-DVECTOR_BYTES=16", "-DMR=4", "-DNV=3"],

@@ -20,6 +20,8 @@ typedef real loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real
 
 /* Rows of a transposed A that are copied together, so that a block of KC of its columns stays in the second-level cache. */
 #define MC 128
+/* Multiplications in the time that a number takes to be packed. */
+#define MOVED 8
 /* From so many numbers of A on that copy pays: as it lies each tile would meet a page of memory for each k. */
 #define COPY_LEFT (1 << 19)
 
@@ -108,32 +110,57 @@ static void all_rows(
 /* Numbers in the packed transpose of a matrix (columns, depth). */
 int64_t sab_packed_size(int64_t columns, int64_t depth) { return padded(columns) * depth; }
 
-/* Packs the transpose of B (columns, depth): panels of NR columns, each (depth, NR), the last one padded by zeros. */
+/* A product as it is shared out: C (rows, columns) += A B, entry (i, k) of A at a[i*row + k*col], B (depth, columns) where
+   it lies or packed; or the packing of B alone. */
+typedef struct {
+    int64_t rows, columns, depth;
+    const real *a;
+    int64_t row, col;
+    const real *b;
+    int64_t ldb;
+    real *c;
+    int64_t ldc;
+} Product;
+
+static inline int64_t panels_of(int64_t columns) { return (columns + NR - 1) / NR; }
+
+/* Packs one panel of the transpose of B (columns, depth): (depth, NR), the last one narrower and padded by zeros. */
+static void pack_panel(const void *task, int64_t which)
+{
+    const Product *p = task;
+    const int64_t j = which * NR, depth = p->depth, here = least(NR, p->columns - j), wide = padded(here);
+    real *packed = p->c + depth * j;
+    for (int64_t k = 0; k < depth; k += 16) {
+        const int64_t end = least(depth, k + 16);
+        for (int64_t l = 0; l < here; l++)
+            for (int64_t t = k; t < end; t++) packed[t * wide + l] = p->b[(j + l) * depth + t];
+        for (int64_t l = here; l < wide; l++)
+            for (int64_t t = k; t < end; t++) packed[t * wide + l] = 0;
+    }
+}
+
+/* Packs the transpose of B (columns, depth), panel after panel. */
 static void pack(int64_t columns, int64_t depth, const real *b, real *packed)
 {
-    for (int64_t j = 0; j < columns; j += NR) {
-        const int64_t here = least(NR, columns - j), wide = padded(here);
-        for (int64_t k = 0; k < depth; k += 16) {
-            const int64_t end = least(depth, k + 16);
-            for (int64_t l = 0; l < here; l++)
-                for (int64_t t = k; t < end; t++) packed[t * wide + l] = b[(j + l) * depth + t];
-            for (int64_t l = here; l < wide; l++)
-                for (int64_t t = k; t < end; t++) packed[t * wide + l] = 0;
-        }
-        packed += depth * wide;
-    }
+    const Product p = {.columns = columns, .depth = depth, .b = b, .c = packed};
+    share(panels_of(columns), MOVED * columns * depth, pack_panel, &p);
+}
+
+static void packed_panel(const void *task, int64_t which)
+{
+    const Product *p = task;
+    const int64_t j = which * NR, here = least(NR, p->columns - j), wide = padded(here);
+    const real *packed = p->b + p->depth * j;
+    for (int64_t k = 0; k < p->depth; k += KC)
+        all_rows(p->rows, least(KC, p->depth - k), p->a + k, p->row, 1, packed + k * wide, wide, p->c + j, p->ldc, here);
 }
 
 /* C (rows, columns) += A (rows, depth) B^T, with B^T packed. */
 static void times_packed(
     int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t lda, const real *packed, real *c, int64_t ldc)
 {
-    for (int64_t j = 0; j < columns; j += NR) {
-        const int64_t here = least(NR, columns - j), wide = padded(here);
-        for (int64_t k = 0; k < depth; k += KC)
-            all_rows(rows, least(KC, depth - k), a + k, lda, 1, packed + k * wide, wide, c + j, ldc, here);
-        packed += depth * wide;
-    }
+    const Product p = {rows, columns, depth, a, lda, 1, packed, 0, c, ldc};
+    share(panels_of(columns), rows * columns * depth, packed_panel, &p);
 }
 
 /* Copies (depth, columns) of B, columns <= NR, each row padded by zeros to whole vectors. */
@@ -152,34 +179,34 @@ static void copy_panel(int64_t depth, int64_t columns, const real *b, int64_t ld
     }
 }
 
+static void pack_plain_panel(const void *task, int64_t which)
+{
+    const Product *p = task;
+    const int64_t j = which * NR;
+    copy_panel(p->depth, least(NR, p->columns - j), p->b + j, p->ldb, p->c + p->depth * j);
+}
+
 /* Packs B (depth, columns) itself as `pack` does its transpose, for times_packed. */
 static void pack_plain(int64_t columns, int64_t depth, const real *b, int64_t ldb, real *packed)
 {
-    for (int64_t j = 0; j < columns; j += NR) {
-        const int64_t here = least(NR, columns - j);
-        copy_panel(depth, here, b + j, ldb, packed);
-        packed += depth * padded(here);
-    }
+    const Product p = {.columns = columns, .depth = depth, .b = b, .ldb = ldb, .c = packed};
+    share(panels_of(columns), MOVED * columns * depth, pack_plain_panel, &p);
 }
 
-/* C (rows, columns) += A B; entry (i, k) of A is a[i*row + k*col], B is (depth, columns). */
-static void product(
-    int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t row, int64_t col, const real *b, int64_t ldb,
-    real *c, int64_t ldc)
+static void product_panel(const void *task, int64_t which)
 {
-    for (int64_t j = 0; j < columns; j += NR) {
-        const int64_t here = least(NR, columns - j), wide = padded(here);
-        for (int64_t k = 0; k < depth; k += KC) {
-            const int64_t deep = least(KC, depth - k);
-            const real *from = b + k * ldb + j;
-            int64_t stride = ldb;
-            if (rows >= COPY_ROWS || wide != here) {
-                copy_panel(deep, here, from, ldb, panel);
-                from = panel;
-                stride = wide;
-            }
-            all_rows(rows, deep, a + k * col, row, col, from, stride, c + j, ldc, here);
+    const Product *p = task;
+    const int64_t j = which * NR, here = least(NR, p->columns - j), wide = padded(here);
+    for (int64_t k = 0; k < p->depth; k += KC) {
+        const int64_t deep = least(KC, p->depth - k);
+        const real *from = p->b + k * p->ldb + j;
+        int64_t stride = p->ldb;
+        if (p->rows >= COPY_ROWS || wide != here) {
+            copy_panel(deep, here, from, p->ldb, panel);
+            from = panel;
+            stride = wide;
         }
+        all_rows(p->rows, deep, p->a + k * p->col, p->row, p->col, from, stride, p->c + j, p->ldc, here);
     }
 }
 
@@ -188,7 +215,21 @@ static void times(
     int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t lda, const real *b, int64_t ldb, real *c,
     int64_t ldc)
 {
-    product(rows, columns, depth, a, lda, 1, b, ldb, c, ldc);
+    const Product p = {rows, columns, depth, a, lda, 1, b, ldb, c, ldc};
+    share(panels_of(columns), rows * columns * depth, product_panel, &p);
+}
+
+/* MC rows of C against all of B, a block of KC of A's columns at a time and copied. */
+static void copied_rows(const void *task, int64_t which)
+{
+    const Product *p = task;
+    const int64_t i = which * MC, high = least(MC, p->rows - i);
+    for (int64_t k = 0; k < p->depth; k += KC) {
+        const int64_t deep = least(KC, p->depth - k);
+        for (int64_t t = 0; t < deep; t++) memcpy(left + t * MC, p->a + (k + t) * p->col + i, sizeof(real) * high);
+        const Product block = {high, p->columns, deep, left, 1, MC, p->b + k * p->ldb, p->ldb, p->c + i * p->ldc, p->ldc};
+        for (int64_t j = 0; j < panels_of(p->columns); j++) product_panel(&block, j);
+    }
 }
 
 /* C (rows, columns) += A^T B with A (depth, rows) and B (depth, columns). */
@@ -196,16 +237,9 @@ static void transposed_times(
     int64_t rows, int64_t columns, int64_t depth, const real *a, int64_t lda, const real *b, int64_t ldb, real *c,
     int64_t ldc)
 {
-    if (rows * depth < COPY_LEFT) {
-        product(rows, columns, depth, a, 1, lda, b, ldb, c, ldc);
-        return;
-    }
-    for (int64_t k = 0; k < depth; k += KC) {
-        const int64_t deep = least(KC, depth - k);
-        for (int64_t i = 0; i < rows; i += MC) {
-            const int64_t high = least(MC, rows - i);
-            for (int64_t t = 0; t < deep; t++) memcpy(left + t * MC, a + (k + t) * lda + i, sizeof(real) * high);
-            product(high, columns, deep, left, 1, MC, b + k * ldb, ldb, c + i * ldc, ldc);
-        }
-    }
+    const Product p = {rows, columns, depth, a, 1, lda, b, ldb, c, ldc};
+    if (rows * depth < COPY_LEFT)
+        share(panels_of(columns), rows * columns * depth, product_panel, &p);
+    else
+        share((rows + MC - 1) / MC, rows * columns * depth, copied_rows, &p);
 }

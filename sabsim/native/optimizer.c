@@ -57,15 +57,30 @@ static real norm_of(int64_t size, const real *g)
     return (real)sqrt(total);
 }
 
-/* Both moments, the ceiling and the change; `amsgrad` is a constant where this is inlined. */
-static inline __attribute__((always_inline)) void move(
-    const Adam *a, const int amsgrad, real scale, real step, real correction)
+/* Numbers of the parameter vector that one thread takes at a time. */
+#define STRETCH ((int64_t)1 << 16)
+/* Multiplications in the time that a parameter takes to be moved. */
+#define PARAMETER 16
+
+/* One change of the parameters, as it is shared out. */
+typedef struct {
+    const Adam *a;
+    real scale, step, correction;
+    real newest; /* share of the newest parameters in their running mean */
+} Change;
+
+/* Both moments, the ceiling and the change of a stretch; `amsgrad` is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void move(const Change *change, const int amsgrad, int64_t first)
 {
-    real *restrict flat = a->flat, *restrict mean = a->mean, *restrict square = a->square, *restrict top = a->ceiling;
-    const real *restrict grad = a->grad;
+    const Adam *a = change->a;
+    const int64_t count = least(STRETCH, a->size - first);
+    const real scale = change->scale, step = change->step, correction = change->correction;
+    real *restrict flat = a->flat + first, *restrict mean = a->mean + first, *restrict square = a->square + first;
+    real *restrict top = amsgrad ? a->ceiling + first : NULL;
+    const real *restrict grad = a->grad + first;
     const real fresh_1 = (real)(1 - a->beta_1), keep_2 = (real)a->beta_2, fresh_2 = (real)(1 - a->beta_2);
     const real eps = (real)a->eps;
-    for (int64_t i = 0; i < a->size; i++) {
+    for (int64_t i = 0; i < count; i++) {
         const real g = scale == 0 ? 0 : grad[i] * scale;
         mean[i] += fresh_1 * (g - mean[i]);
         real s = square[i] * keep_2 + fresh_2 * g * g;
@@ -75,12 +90,29 @@ static inline __attribute__((always_inline)) void move(
     }
 }
 
-/* The running mean of the parameters: a plain mean at first. */
-static void follow(const Adam *a)
+static void move_stretch(const void *task, int64_t which)
 {
-    const double count = (double)a->updates[0], least = 1 - a->average_decay;
-    const real share = (real)(1 / count > least ? 1 / count : least);
-    for (int64_t i = 0; i < a->size; i++) a->average[i] += share * (a->flat[i] - a->average[i]);
+    const Change *change = task;
+    if (change->a->amsgrad)
+        move(change, 1, which * STRETCH);
+    else
+        move(change, 0, which * STRETCH);
+}
+
+static void follow_stretch(const void *task, int64_t which)
+{
+    const Change *change = task;
+    const int64_t first = which * STRETCH, count = least(STRETCH, change->a->size - first);
+    const real *restrict flat = change->a->flat + first;
+    real *restrict average = change->a->average + first;
+    for (int64_t i = 0; i < count; i++) average[i] += change->newest * (flat[i] - average[i]);
+}
+
+/* The running mean of the parameters is a plain mean at first. */
+static real share_of_newest(const Adam *a)
+{
+    const double count = (double)a->updates[0], lowest = 1 - a->average_decay;
+    return (real)(1 / count > lowest ? 1 / count : lowest);
 }
 
 /* One step where it is due: `proceed` 1: yes, 0: no, -1: always. Returns whether the gradient was finite. One that is not
@@ -100,10 +132,9 @@ int64_t sab_adam(const Adam *a, int64_t proceed)
     const real correction = (real)(1 / sqrt(1 - pow(a->beta_2, count)));
     if (due && a->weight_decay != 0)
         for (int64_t i = a->decay_first; i < a->decay_last; i++) a->flat[i] *= (real)(1 - rate * a->weight_decay);
-    if (a->amsgrad)
-        move(a, 1, scale, step, correction);
-    else
-        move(a, 0, scale, step, correction);
-    if (due && a->average) follow(a);
+    const Change change = {a, scale, step, correction, share_of_newest(a)};
+    const int64_t stretches = (a->size + STRETCH - 1) / STRETCH;
+    share(stretches, PARAMETER * a->size, move_stretch, &change);
+    if (due && a->average) share(stretches, PARAMETER * a->size, follow_stretch, &change);
     return finite;
 }

@@ -50,10 +50,11 @@ def finished_runs(name: str, out: Path, *, quick: bool) -> dict[str, dict[str, A
 
 
 def _is_run_of(stored: RunConfig, table: Table, row: Row, seed: int, *, quick: bool) -> bool:
-    """Whether the run is the row's, wherever its data lay and whatever device and backend were at hand."""
+    """Whether the run is the row's, wherever its data lay and whatever device, backend and threads were at hand."""
     wanted = config(table, row, seed, quick=quick, budget=stored.run.budget).resolved()
     if type(wanted.task) is not type(stored.task):
         return False
     task = replace(wanted.task, **{place: getattr(stored.task, place) for place in wanted.task.places})
-    run = replace(wanted.run, device=stored.run.device, backend=stored.run.backend)
+    there = {name: getattr(stored.run, name) for name in ("device", "backend", "threads")}
+    run = replace(wanted.run, **there)
     return not stored.differences(replace(wanted, task=task, run=run))

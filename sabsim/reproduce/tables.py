@@ -239,11 +239,12 @@ def plan(
     leading: bool,
     budget: int | None = None,
     device: str = "auto",
+    threads: int = 1,
 ) -> list[Planned]:
     """The runs of a table's rows, those that lead or the others: ``out/TABLE/ROW/SEED``.
 
     ``budget``: sequences of each, by default the row's or the table's; a run that was begun with more keeps those.
-    ``device``: where they compute.
+    ``device``, ``threads``: where they compute.
     """
     table, found = TABLES[name], []
     for row in table.rows:
@@ -253,7 +254,7 @@ def plan(
             folder = out / name / row.folder / str(seed)
             wanted = config(table, row, seed, quick=quick, budget=budget)
             most = max(wanted.run.budget, begun_with(folder))
-            wanted = replace(wanted, run=replace(wanted.run, budget=most, device=device))
+            wanted = replace(wanted, run=replace(wanted.run, budget=most, device=device, threads=threads))
             found.append(Planned(name=run_name(name, row, seed), config=wanted, out=folder))
     return found
 

@@ -15,6 +15,11 @@ from sabsim.runs.progress import Display
 Tables = Mapping[str, Mapping[str, str]]
 
 
+def may_change_threads(backend: str, *, encoder: str = "none") -> bool:
+    """Whether a run may go on with other threads: compiled C adds up in one order whatever they are, torch may not."""
+    return backend == "native" and encoder == "none"
+
+
 class Runs(Protocol):
     """A loop that runs to its end."""
 

@@ -41,7 +41,7 @@ def sweep_on_ray(
     jobs: int = 1,
     gpus: float | None = None,
 ) -> Swept:
-    """Does all runs on a cluster of Ray, one task of one CPU each; one that fails does not stop the others.
+    """Does all runs on a cluster of Ray, one task each, a CPU for every thread; one that fails does not stop the others.
 
     Arguments:
         address: 'auto' for the cluster this machine is part of, HOST:PORT for one of several, ray://HOST:PORT for one it
@@ -50,7 +50,7 @@ def sweep_on_ray(
         gpus: share of a GPU for each run whose device is not 'cpu'; by default 1 where it is 'cuda', else none
 
     Raises:
-        ConfigError: no Ray, no cluster, a node that is not fit, a GPU too few, or a plan as `sweep` refuses it
+        ConfigError: no Ray, no cluster, a node that is not fit, GPUs or CPUs too few, or a plan as `sweep` refuses it
         KeyboardInterrupt: asked to stop; each run at work has saved a checkpoint
     """
     check(runs)
@@ -60,10 +60,13 @@ def sweep_on_ray(
         raise ConfigError(f"gpus = {gpus}: must be above 0 and at most 1, the share of a GPU that a run takes")
     if not runs:
         return Swept()
-    with connected(address, jobs) as ray, _common(runs) as ground:
+    threads = max(threads_of(run) for run in runs)
+    with connected(address, jobs * threads) as ray, _common(runs) as ground:
         most = max(gpus_of(run, gpus) for run in runs)
         if most > ray.cluster_resources().get("GPU", 0):
             raise ConfigError(f"gpus = {most:g}: the cluster has no GPU; leave it out, or give --ray another cluster")
+        if threads > (widest := max(node["Resources"].get("CPU", 0) for node in ray.nodes())):
+            raise ConfigError(f"threads = {threads}: no machine of the cluster has more than {widest:g} CPUs")
         _look_at_nodes(ray, ground)
         hands = _Cluster(ray, work, ground, _board(ray), gpus)
         try:
@@ -80,6 +83,12 @@ def gpus_of(run: Planned, gpus: float | None) -> float:
     return gpus or (1.0 if device == "cuda" else 0.0)
 
 
+def threads_of(run: Planned) -> int:
+    """The CPUs that a run takes."""
+    threads: int = getattr(run.config.run, "threads", 1)
+    return threads
+
+
 def _ray() -> Any:
     # Ray counts its users by default; a sweep tells nobody that it runs. Read when Ray starts a cluster.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -91,10 +100,11 @@ def _ray() -> Any:
 
 
 @contextmanager
-def connected(address: str, jobs: int) -> Iterator[Any]:
+def connected(address: str, cpus: int) -> Iterator[Any]:
     """Joins the cluster of `address` for as long as it is needed, for one sweep or several; gives the module of Ray.
 
-    One that this process has joined already is used, and kept. Raises ConfigError: no Ray, or no cluster.
+    `cpus`: of a cluster that is begun for it ('local'). One that this process has joined already is used, and kept. Raises
+    ConfigError: no Ray, or no cluster.
     """
     ray = _ray()
     if ray.is_initialized():
@@ -102,7 +112,7 @@ def connected(address: str, jobs: int) -> Iterator[Any]:
         return
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == "local":
-        options |= {"num_cpus": jobs, "include_dashboard": False, "object_store_memory": _STORE}
+        options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _STORE}
     else:
         _require_answer(address)
     try:
@@ -199,7 +209,8 @@ class _Cluster:
     open: dict[Future[Any], Any] = field(default_factory=dict)
 
     def submit(self, run: Planned) -> Future[Any]:
-        task = self.ray.remote(num_cpus=1, num_gpus=gpus_of(run, self.gpus), max_retries=RETRIES)(do)
+        needs = {"num_cpus": threads_of(run), "num_gpus": gpus_of(run, self.gpus)}
+        task = self.ray.remote(**needs, max_retries=RETRIES)(do)
         reference = task.options(name=run.name).remote(run, self.work, self.ground, self.board)
         future: Future[Any] = reference.future()
         self.open[future] = reference

@@ -14,7 +14,7 @@ from sabsim.runs.checkpoint import Checkpoint, load_checkpoint
 from sabsim.runs.config import RunConfig
 from sabsim.runs.database import TABLES, RunDatabase, Tables, tables_of
 from sabsim.runs.folder import RunFolder
-from sabsim.runs.lifecycle import finished, go_on, start
+from sabsim.runs.lifecycle import finished, go_on, may_change_threads, start
 from sabsim.runs.loop import Loop
 from sabsim.runs.progress import Display
 from sabsim.runs.recorder import make_recorder
@@ -101,7 +101,7 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until
 
 
 def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) -> RunConfig:
-    """The run to go on with: the stored one, with the budget and the goal that were asked for, and data where they now lie.
+    """The run to go on with: the stored one, with budget, goal and threads as asked for, and data where they are.
 
     Raises:
         RunFolderError: the folder holds another task
@@ -109,18 +109,21 @@ def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) ->
     """
     if config is None:
         return stored
-    budget, stop_at, task = config.run.budget, config.run.stop_at, stored.task
+    task, free = stored.task, ["budget", "stop_at"]
+    if may_change_threads(stored.run.backend):
+        free.append("threads")
+    asked = {name: getattr(config.run, name) for name in free}
     if type(config.task) is type(task):
         task = _moved(task, config.task)
         config = replace(config, task=_moved(config.task, stored.task))
     backend = stored.run.backend if config.run.backend == "auto" else config.run.backend
-    run = replace(config.run, budget=stored.run.budget, stop_at=stored.run.stop_at, backend=backend)
+    run = replace(config.run, backend=backend, **{name: getattr(stored.run, name) for name in free})
     config = replace(config, run=run).resolved()
     for name, there, here in stored.differences(config):
         if name == "task":
             raise RunFolderError(f"'{folder.path}': holds a run of task {there!r}, not {here!r}; give another --out")
         raise ConfigError(f"{name} = {here}: the run in '{folder.path}' has {there}; leave it out, or give another --out")
-    return replace(stored, task=task, run=replace(stored.run, budget=budget, stop_at=stop_at))
+    return replace(stored, task=task, run=replace(stored.run, **asked))
 
 
 def _moved(task: Task, there: Task) -> Task:
