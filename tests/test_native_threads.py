@@ -24,6 +24,7 @@ from sabsim.runs.train import train
 from sabsim.tasks import Copying
 
 pytestmark = pytest.mark.skipif(library_or_none(torch.float32) is None, reason="no C compiler here")
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux tells them")
 HIDDEN, STREAMS, D, BLOCK = 400, 18, 5, 6
 """Enough for products, functions of units, packing and the optimiser to be shared out; no multiple of any tile."""
 Learner = StreamingLearner | AttentiveLearner
@@ -89,7 +90,7 @@ def test_the_number_of_threads_changes_no_bit(isa: str, kind: str, dtype: torch.
         require_equal(alone, history(make(kind, dtype)))
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux tells them")
+@linux
 def test_a_large_learner_has_helpers_and_a_small_one_none() -> None:
     def helpers(learner: StreamingLearner) -> int:
         before = threads_of_this_process()
@@ -130,7 +131,7 @@ def test_learners_in_threads_of_python_do_not_wait_for_each_other() -> None:
         require_equal(alone, found[which])
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@linux
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_process_has_helpers_of_its_own() -> None:
     # Of torch itself one thread: its own helpers do not outlive a fork.
@@ -142,17 +143,19 @@ def test_a_forked_process_has_helpers_of_its_own() -> None:
     history(learner)
     child = os.fork()
     if not child:
+        alone = threads_of_this_process()
         try:
             history(learner)
         finally:
-            os._exit(0)
-    waited = threading.Thread(target=os.waitpid, args=(child, 0), daemon=True)
-    waited.start()
-    waited.join(timeout=60)
+            os._exit(10 * alone + threads_of_this_process())
+    ends: list[tuple[int, int]] = []
+    waiting = threading.Thread(target=lambda: ends.append(os.waitpid(child, 0)), daemon=True)
+    waiting.start()
+    waiting.join(timeout=60)
     library.sab_use_threads(1)
-    if waited.is_alive():
+    if waiting.is_alive():
         os.kill(child, signal.SIGKILL)
-    assert not waited.is_alive()
+    assert [os.waitstatus_to_exitcode(status) for _, status in ends] == [12]
 
 
 def config(threads: int, *, backend: str = "native", budget: int = 40) -> RunConfig:

@@ -21,7 +21,7 @@ from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentRunOptions, tra
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import Display, RunConfig, RunOptions
 from sabsim.runs.interrupts import Interrupted
-from sabsim.runs.ray_sweep import gpus_of, sweep_on_ray
+from sabsim.runs.ray_sweep import connected, gpus_of, sweep_on_ray
 from sabsim.runs.ray_task import Ground, alone, do, locked, unfit, versions
 from sabsim.runs.sweep import Planned, SweepDisplay, sweep
 from sabsim.tasks import Copying
@@ -82,9 +82,9 @@ def figures(summaries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def plan_of(out: Path, *, seeds: int, steps: int) -> list[Planned]:
+def plan_of(out: Path, *, seeds: int, steps: int, threads: int = 1) -> list[Planned]:
     """So many seeds, and a run that begins as the first."""
-    config = replace(SMALL, run=replace(SMALL.run, steps=steps, eval_every=steps, checkpoint_every=2_000))
+    config = replace(SMALL, run=replace(SMALL.run, steps=steps, eval_every=steps, checkpoint_every=2_000, threads=threads))
     runs = [
         Planned(name=f"seed {seed}", config=replace(config, run=replace(config.run, seed=seed)), out=out / str(seed))
         for seed in range(seeds)
@@ -160,15 +160,20 @@ def until(happened: Any) -> None:
 
 
 def test_a_cluster_of_this_machine(ray: Any, tmp_path: Path) -> None:
-    """The figures of the sweep without Ray; a failure is told and not tried again; finished runs are read."""
+    """The figures of the sweep without Ray; failures are told, not tried again; threads that nobody has are refused."""
     broken = Planned(name="broken", config=replace(SMALL, env="sabsim/Nowhere-v0"), out=tmp_path / "ray" / "broken")
     hopeless = Planned(name="hopeless", config=SMALL, out=tmp_path / "ray" / "hopeless", after="broken")
-    runs = [*plan_of(tmp_path / "ray", seeds=1, steps=40), broken, hopeless]
+    runs = [*plan_of(tmp_path / "ray", seeds=1, steps=40, threads=2), broken, hopeless]
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "dead").touch()
-    found = sweep_on_ray(runs, counted, address="local", jobs=2, display=SweepDisplay(len(runs), quiet=True))
+    with connected("local", 2):
+        found = sweep_on_ray(runs, counted, address="local", display=SweepDisplay(len(runs), quiet=True))
+        many = plan_of(tmp_path / "many", seeds=1, steps=40, threads=3)
+        with pytest.raises(ConfigError, match="threads = 3: no machine of the cluster has more than 2 CPUs"):
+            sweep_on_ray(many, counted, address="local", display=SweepDisplay(len(many), quiet=True))
     here = {
-        run.name: train_agent(run.config, out=run.out) for run in reversed(plan_of(tmp_path / "here", seeds=1, steps=40))
+        run.name: train_agent(run.config, out=run.out)
+        for run in reversed(plan_of(tmp_path / "here", seeds=1, steps=40, threads=2))
     }
     assert figures(found.summaries) == figures(here)
     assert "no environment of this name is registered" in found.failures["broken"]

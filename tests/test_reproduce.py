@@ -14,6 +14,7 @@ import pytest
 from sabsim.cli import main
 from sabsim.reproduce import TABLES, figure3, plan, tables
 from sabsim.runs import Display, RunConfig
+from sabsim.runs.folder import RunFolder
 from sabsim.runs.sweep import Planned, Swept
 
 
@@ -89,9 +90,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_the_command_leaves_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["reproduce", "table1", "--quick", "--seeds", "1", "--out", str(tmp_path / "runs")]
+    arguments = ["reproduce", "table1", "--quick", "--seeds", "1", "--threads", "2", "--out", str(tmp_path / "runs")]
     rows = ["--rows", "SAB (5, 5)", "LSTM, TBPTT (5)", "--budget", "16", "--results", str(tmp_path / "results")]
     assert main([*arguments, *rows]) == 0
+    assert RunFolder(tmp_path / "runs" / "table1" / "SAB--5--5" / "0").read_config().run.threads == 2
     assert "quick: scaled down" in capsys.readouterr().out
     stored = json.loads((tmp_path / "results" / "table1.json").read_text())
     assert stored["quick"]
@@ -154,6 +156,7 @@ def test_figure_3_is_drawn_with_its_run_beside_it(tmp_path: Path, capsys: pytest
         ("reproduce figure3 --rows LSTM", "rows = LSTM: figure3 has none; leave --rows out"),
         ("reproduce table1 --seeds 0", "seeds = 0: must be at least 1"),
         ("reproduce table1 --budget 0", "budget = 0: must be at least 1"),
+        ("reproduce table1 --threads 0", "threads = 0: must be at least 1"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: str, words: str, mistake: Callable[..., str]) -> None:

@@ -249,7 +249,8 @@ def test_finished_runs_of_other_calls_are_found(tmp_path: Path) -> None:
         folder.path.mkdir(parents=True)
         wanted = tables.config(table, row, int(seed), quick=False).resolved()  # as a run stores it
         learner = replace(wanted.learner, **options)
-        folder.write_config(replace(wanted, learner=learner, run=replace(wanted.run, budget=77, backend="native")))
+        machine = replace(wanted.run, budget=77, backend="native", threads=4)
+        folder.write_config(replace(wanted, learner=learner, run=machine))
         if finished:
             write_json(folder.summary, summary(0.99, 77, stopped=True))
 

@@ -6,12 +6,13 @@ import time
 from typing import Protocol
 
 from ..errors import SabsimError
-from . import cell, endless, gemm, growth, optimizer, peers, recall, rivals, scale, window
+from . import cell, endless, gemm, growth, optimizer, peers, recall, rivals, scale, threads, window
 from .case import CaseResult, Plan, Row, RowResult
 from .settings import Settings
 
 ROWS: dict[str, Row] = {
-    each.ROW.name: each.ROW for each in (gemm, cell, window, optimizer, recall, endless, peers, growth, scale, rivals)
+    each.ROW.name: each.ROW
+    for each in (gemm, cell, window, optimizer, recall, endless, peers, growth, scale, rivals, threads)
 }
 """By name."""
 

@@ -52,7 +52,7 @@ def cases(settings: Settings) -> list[Plan]:
 def _measure(settings: Settings, size: Size, timer: Timer) -> CaseResult:
     torch.manual_seed(settings.seed)
     device, (streams, n, d, replays) = settings.device, size
-    x, begins, target = _symbols(size, settings)
+    x, begins, target = symbols(size, settings)
     units = K_TRUNC * streams
     whole = bptt_products(streams, K_TRUNC, n, d, d)
     peer = LSTMLearner(d, n, d, window=K_TRUNC, device=device)
@@ -67,7 +67,7 @@ def _measure(settings: Settings, size: Size, timer: Timer) -> CaseResult:
     for backend in settings.backends.names:
         name = ours(backend, WINDOW)
         try:
-            call, note = _play(backend, size, settings, x, begins, target)
+            call, note = play(backend, size, settings, x, begins, target)
         except SabsimError as error:
             refused[name] = str(error)
             continue
@@ -76,7 +76,7 @@ def _measure(settings: Settings, size: Size, timer: Timer) -> CaseResult:
     return timer.compare(Case(parameters=sizes, unit="stream-step", base=FUSED, variants=variants, refused=refused))
 
 
-def _symbols(size: Size, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+def symbols(size: Size, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """Blocks of random symbols: one-hot inputs, the streams that begin, and classes to tell."""
     generator = torch.Generator().manual_seed(settings.seed)
     shape = (BLOCKS, K_TRUNC, size.streams)
@@ -85,7 +85,7 @@ def _symbols(size: Size, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     return nn.functional.one_hot(symbols, size.d).float(), begins.to(settings.device), target
 
 
-def _play(
+def play(
     backend: str, size: Size, settings: Settings, x: Tensor, begins: Tensor, target: Tensor
 ) -> tuple[Callable[[], object], str]:
     """A call that plays the next block, the memory being full; and a note on how."""

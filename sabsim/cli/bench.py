@@ -33,7 +33,7 @@ class BenchOptions:
     quick: bool = False
     """Tiny sizes and few samples, about 20 seconds: shows that every row runs; its figures mean little."""
     device: Annotated[str, arg(metavar="NAME")] = "cpu"
-    """Where to compute: cpu (one thread) or cuda."""
+    """Where to compute: cpu (one thread, but for the row that compares threads) or cuda."""
     only: Annotated[tuple[str, ...], arg(metavar="ROW [ROW ...]", help_behavior_hint="(default: all)")] = ()
     """Rows to measure; they are listed above."""
     out: Annotated[str, arg(metavar="FOLDER")] = "runs/bench"

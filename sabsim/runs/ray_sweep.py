@@ -65,7 +65,7 @@ def sweep_on_ray(
         most = max(gpus_of(run, gpus) for run in runs)
         if most > ray.cluster_resources().get("GPU", 0):
             raise ConfigError(f"gpus = {most:g}: the cluster has no GPU; leave it out, or give --ray another cluster")
-        if threads > (widest := max(node["Resources"].get("CPU", 0) for node in ray.nodes())):
+        if threads > (widest := max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])):
             raise ConfigError(f"threads = {threads}: no machine of the cluster has more than {widest:g} CPUs")
         _look_at_nodes(ray, ground)
         hands = _Cluster(ray, work, ground, _board(ray), gpus)
