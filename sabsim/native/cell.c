@@ -3,7 +3,7 @@
 #include "learner.h"
 
 /* Multiplications in the time that the functions of one unit take. */
-#define UNIT 64
+#define UNIT 128
 
 /* Rows of cells, forward or backward; what is read only on the way back, or written only there, is NULL on the way forth. */
 typedef struct {

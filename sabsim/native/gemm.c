@@ -19,9 +19,9 @@ typedef real vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef real loose __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 /* Rows of a transposed A that are copied together, so that a block of KC of its columns stays in the second-level cache. */
-#define MC 128
+#define MC 256
 /* Multiplications in the time that a number takes to be packed. */
-#define MOVED 8
+#define MOVED 32
 /* From so many numbers of A on that copy pays: as it lies each tile would meet a page of memory for each k. */
 #define COPY_LEFT (1 << 19)
 

@@ -60,7 +60,7 @@ static real norm_of(int64_t size, const real *g)
 /* Numbers of the parameter vector that one thread takes at a time. */
 #define STRETCH ((int64_t)1 << 16)
 /* Multiplications in the time that a parameter takes to be moved. */
-#define PARAMETER 16
+#define PARAMETER 48
 
 /* One change of the parameters, as it is shared out. */
 typedef struct {

@@ -9,8 +9,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* Multiplications, or so, from which waking the others pays: a tenth of a millisecond. */
-#define WORTH_SHARING ((int64_t)1 << 22)
+/* Multiplications, or work that takes as long, from which waking the others pays: half a millisecond. */
+#define WORTH_SHARING ((int64_t)1 << 24)
 /* Looks before a thread that has nothing to do goes to sleep: some tens of microseconds. */
 #define PATIENCE 2000
 #define MOST_THREADS 256
@@ -109,7 +109,8 @@ void sab_use_threads(int64_t threads)
     atomic_store(&pool.wanted, (threads < MOST_THREADS ? threads : MOST_THREADS) - 1);
 }
 
-/* piece(task, i) for every i below `pieces`, in any order and by several threads; `work`: multiplications in all of them. */
+/* piece(task, i) for every i below `pieces`, in any order and by several threads; `work`: of all of them, in
+   multiplications. */
 static void share(int64_t pieces, int64_t work, Piece piece, const void *task)
 {
     if (atomic_load(&pool.wanted) < 1 || pieces < 2 || work < WORTH_SHARING || pthread_mutex_trylock(&pool.caller)) {
