@@ -13,8 +13,7 @@ are those of docs/algorithm.md, here in the order in which they are built:
 3. *Twins.* A microstate read in the chain has the value that was stored and the gradient of its twin: its
    segment, the last `min(k_trunc, steps since the reset)` steps up to it, run again from the constant state
    before the segment with today's parameters, the segment's inputs (with an encoder: its observations) and
-   summaries being constants. One hop:
-   the twin's own recalls carry no credit.
+   summaries being constants. One hop: the twin's own recalls carry no credit.
 4. *Limit.* Only the `replays` microstates of greatest credit norm per stream and update have their twin
    connected.
 
@@ -96,16 +95,9 @@ class ReferenceLearner:
         self.update_every = k_trunc if update_every is None else update_every
         if not 1 <= self.update_every <= k_trunc:
             raise ConfigError(f"update_every is {self.update_every}; allowed: 1 to k_trunc ({k_trunc})")
-        self.equations = Equations(
-            cell=cell,
-            salience=salience,
-            sparsify=sparsify,
-            stores=stores,
-            readout=readout,
-            feeds=feeds,
-            k_top=k_top,
-            slots=slots,
-        )
+        kinds = {"cell": cell, "salience": salience, "sparsify": sparsify}
+        places = {"stores": stores, "readout": readout, "feeds": feeds}
+        self.equations = Equations(**kinds, **places, k_top=k_top, slots=slots)
         self.parameters = {name: p.detach().clone().requires_grad_() for name, p in parameters.items()}
         self.replays, self.whole_sequence, self._update = replays, whole_sequence, update
         self._encoder = encoder

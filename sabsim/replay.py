@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from .cells import Local
+from .credits import Credits
 from .encoder import Encoding
 from .macrostate import Macrostate
 from .network import Parameters
-from .window import Credits, Window
+from .window import Window
 
 USUAL_UPDATES = 1000
 """Updates over which the mean square of credits runs that the threshold is a multiple of."""

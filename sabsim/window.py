@@ -9,30 +9,16 @@ Shapes: B streams, n hidden units, K reads a step, S slots, d = d_in.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
+from .credits import Credits, land
 from .exploration import Exploration
 from .macrostate import Macrostate
 from .network import Parameters
 from .rings import BEGINNINGS, make_rings, views_of
 from .salience import Trace
 from .sparsify import EMPTY, Recall, Sparsifier
-from .summing import sum_by_slot
-
-
-class Credits(NamedTuple):
-    """What the chain's VJP leaves for the microstates it read.
-
-    ``credit`` (B, S, n): dL/dm_i summed over the chain's recalls. ``weight`` (B, S): the greatest recall weight it had in
-    the chain, ``position`` (B, S): the ring position of that recall.
-    """
-
-    credit: Tensor
-    weight: Tensor
-    position: Tensor
 
 
 class Window:
@@ -288,13 +274,7 @@ class Window:
         rows = memory.rows(index)
         live = (memory.arrays["stamp"][rows] == stamp) & (stamp >= 0)
         slot = torch.where(live, index, self.slots)
-        target = memory.rows(slot)
-        streams, wide = index.shape[1], self.slots + 1
-        credit = sum_by_slot(slot, dm[:, :, :credited], wide)
-        dense = weight.new_full((end - first, streams * wide), -1.0)  # below any weight: not recalled at that step
-        dense.scatter_(1, target.flatten(1), weight.flatten(1))
-        best, when = dense.view(end - first, streams, wide)[:, :, : self.slots].max(0)
-        return Credits(credit[:, : self.slots], best, when + first)
+        return land(slot, dm[:, :, :credited], weight, slots=self.slots, first=first)
 
     def settle(self, position: int) -> None:
         """Before the state is read: a backend may have put off what only the state needs. ``position``: the next step's."""

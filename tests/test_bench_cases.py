@@ -18,8 +18,8 @@ from sabsim.bench.fused import TiedLSTM
 from sabsim.bench.literal import LiteralSAB, graph_bytes, microstates_scored
 from sabsim.bench.recording import Recording
 from sabsim.bench.scale import cross_entropy
+from sabsim.credits import Credits
 from sabsim.network import Parameters
-from sabsim.window import Credits
 
 CPU = torch.device("cpu")
 

@@ -89,9 +89,7 @@ class AttentiveLearner(LearnerViews[AttentiveParameters]):
         self._update = self._sequence.update(optimizer)
         self._fault = torch.full((), -1, dtype=torch.int64, device=self.device)
         self._y_block: Tensor | None = None
-        self._position = 0
-        self._last = 0
-        self.clock = 0
+        self._position = self._last = self.clock = 0
 
     def _remember(self) -> AllStates:
         """The memory that credit and retention ask for. Raises ConfigError: if they do not fit each other."""
