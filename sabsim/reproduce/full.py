@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sabsim.tasks import CharLM
+
 from .table import Row
 
 
@@ -27,8 +29,6 @@ class Full:
     rows: tuple[Row, ...] = ()
 
 
-_PASSAGE = 100
-"""Characters that count as a sequence."""
 _LARGE_BATCH = {"lr_schedule": "cosine", "warmup_updates": 200, "amsgrad": False, "eps": 1e-8}
 
 
@@ -57,7 +57,7 @@ def _on_a_cpu(budget: int, *, fall: int) -> tuple[Row, ...]:
     ``fall``: passages after which the step size would be 0.
     """
     streams, k_trunc = 32, 20
-    updates = -(-fall // streams) * _PASSAGE // k_trunc
+    updates = -(-fall // streams) * CharLM.passage // k_trunc
     learners: dict[str, dict[str, Any]] = {
         "LSTM, TBPTT (20)": {"credit": "tbptt", "k_trunc": k_trunc},
         "SAB (20, 5, 5), feeds h_hat": {"k_trunc": k_trunc, "k_top": 5, "k_att": 5, "explore": 0.0, "feeds": "h_hat"},
