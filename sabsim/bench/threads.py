@@ -23,7 +23,7 @@ def counts(settings: Settings) -> list[int]:
     """Numbers of threads to compare: the powers of two up to the CPUs that this process may use, and all of these."""
     most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most = min(most, 2) if settings.quick else most
-    return sorted({1, most, *(2**power for power in range(most.bit_length()) if 2**power <= most)})
+    return sorted({most, *(2**power for power in range(most.bit_length()))})
 
 
 def cases(settings: Settings) -> list[Plan]:

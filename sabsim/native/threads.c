@@ -19,7 +19,7 @@ typedef void (*Piece)(const void *task, int64_t piece);
 
 static struct {
     pthread_mutex_t caller;    /* held by who shares something out */
-    pthread_mutex_t door;      /* guards what follows, up to `changed` */
+    pthread_mutex_t door;      /* guards all below that is not atomic */
     pthread_cond_t begun, done;
     int open;                  /* whether a helper may still join */
     int64_t helpers;           /* threads there are beside the caller */
