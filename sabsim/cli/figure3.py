@@ -63,7 +63,7 @@ def _title(summary: dict[str, Any], *, quick: bool) -> str:
 def _table(phases: Sequence[dict[str, Any]], *, quick: bool) -> Table:
     title = f"{figure3.NAME}: {figure3.WHAT}" + (" (quick: scaled down)" if quick else "")
     table = Table(title=title, title_justify="left")
-    for column in ("", "sequences", "accuracy", "weight on its own digit", "on any digit"):
+    for column in ("", "sequences", "held-out accuracy", "weight on its own digit", "on any digit"):
         table.add_column(column, justify="right" if column else "left")
     for phase in phases:
         when = f"{phase['first']:,.0f} to {phase['last']:,.0f}"

@@ -55,12 +55,12 @@ def caption(phases: Sequence[Mapping[str, Any]], about: Mapping[str, Any], *, qu
     lines = [f"## {NAME}: {WHAT}{size}", "", f"![{WHAT}]({NAME}.svg)", ""]
     lines += [
         f"Copying, T = {task['T']}, SAB (k_trunc = {learner['k_trunc']}, k_top = {learner['k_top']}), {learner['slots']} "
-        f"slots, one seed, {about['sequences']:,} sequences; accuracy at the end {100 * about['accuracy']:.1f} %. The "
-        "table tells where the recall weight of an output falls, 1 in all (weights below 0.05 count as 0). These are "
-        "training sequences: half of them at first, later fewer, draw what they recall at temperature "
+        f"slots, one seed, {about['sequences']:,} sequences; held-out accuracy at the end {100 * about['accuracy']:.1f} %. "
+        "The table tells where the recall weight of an output falls, 1 in all (weights below 0.05 count as 0), in training "
+        "sequences: half of them at first, later fewer, draw what they recall at temperature "
         f"{learner['explore']:g}.",
         "",
-        "| part of training | sequences | accuracy | on the step of its own digit | on the ten digits' steps |",
+        "| part of training | sequences | held-out accuracy | on the step of its own digit | on the ten digits' steps |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     lines += [
