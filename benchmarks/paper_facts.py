@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--updates", type=int, default=60, help="most updates of eq. 1-5")
     parser.add_argument("--released-updates", type=int, default=300, help="updates of the released code")
-    parser.add_argument("--preset-sequences", type=int, default=1_000, help="sequences of the preset released")
+    parser.add_argument("--preset-sequences", type=int, default=1_000, help="most sequences of the presets")
     options = parser.parse_args()
     torch.set_num_threads(1)
     maker, command = made_by(), shlex.join(["python", "benchmarks/paper_facts.py", *sys.argv[1:]])
