@@ -29,13 +29,15 @@ class Full:
     rows: tuple[Row, ...] = ()
 
 
+_UNITS = 1000
+"""Hidden units that the paper has for texts."""
 _LARGE_BATCH = {"lr_schedule": "cosine", "warmup_updates": 200, "amsgrad": False, "eps": 1e-8}
 
 
 def _text(budget: int, passes: int, rows: tuple[Row, ...] = ()) -> Full:
     return Full(
         learner={
-            "hidden": 1000,
+            "hidden": _UNITS,
             "retention": "recent",
             "slots": 32,
             "forget_bias": 1.0,
@@ -51,14 +53,14 @@ def _text(budget: int, passes: int, rows: tuple[Row, ...] = ()) -> Full:
     )
 
 
-def _on_a_cpu(*, streams: int, budget: int, fall: int, hidden: int = 1000) -> tuple[Row, ...]:
+def _on_a_cpu(*, streams: int, budget: int, fall: int, hidden: int = _UNITS) -> tuple[Row, ...]:
     """What two hours of a CPU allow: fewer streams than on a GPU, so more updates, and at most one pass, so no dropout.
 
     ``fall``: passages after which the step size would be 0.
     """
     k_trunc = 20
     updates = -(-fall // streams) * CharLM.passage // k_trunc
-    size = f"{streams} streams" if hidden == 1000 else f"n = {hidden}, {streams} streams"
+    size = f"{streams} streams" if hidden == _UNITS else f"n = {hidden}, {streams} streams"
     learners: dict[str, dict[str, Any]] = {
         "LSTM, TBPTT (20)": {"credit": "tbptt", "k_trunc": k_trunc},
         "SAB (20, 5, 5), feeds h_hat": {"k_trunc": k_trunc, "k_top": 5, "k_att": 5, "explore": 0.0, "feeds": "h_hat"},
