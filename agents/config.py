@@ -73,10 +73,17 @@ class AgentConfig:
             least["final_episodes"] = 1
         require_at_least(self.run, least)
         require_at_least(self.learner, dict.fromkeys(("window", "k_top", "k_att", "slots", "hidden", "features"), 1))
+        if self.learner.k_trunc is not None:
+            require_at_least(self.learner, {"k_trunc": 1})
         if self.run.record_streams > self.run.streams:
             raise ConfigError(f"record_streams = {self.run.record_streams}: must be at most streams = {self.run.streams}")
         if self.learner.action_credit not in ("none", "recall", "random"):
             raise ConfigError(f"action_credit = {self.learner.action_credit!r}: must be none, recall or random")
+        if self.learner.action_credit != "none" and self.signal.gamma == 1:
+            raise ConfigError(
+                f"action_credit = {self.learner.action_credit!r}: sends value over lags of more than 1/(1 - gamma) steps, and "
+                "with gamma = 1 there are none; must be none, or gamma below 1"
+            )
         if len(self.mix) >= self.run.streams:
             raise ConfigError(f"mix = {', '.join(self.mix)}: streams = {self.run.streams} are too few for one of each")
         if self.training_seed + self.run.streams > EVALUATION_SEEDS:

@@ -26,9 +26,14 @@ def maker(env: str, env_args: Mapping[str, Any], *, kinds: bool = True) -> Make:
     ``kinds``: a MiniGrid view, whose cells are three numbers each (object, colour, state), is shown as a vector of noughts
     and ones for each cell, by MiniGrid's own wrapper.
 
-    Raises ConfigError: for an id that is not registered, a module that cannot be imported, or arguments that the
-    environment refuses.
+    Raises ConfigError: for an id that is not registered, a module that cannot be imported, arguments that the environment
+    refuses, or a window to be drawn in.
     """
+    if env_args.get("render_mode") == "human":
+        raise ConfigError(
+            "env_args: render_mode = 'human': many environments are played side by side, and without a window; leave it out, "
+            "'sabsim watch' shows episodes"
+        )
     _register(env)
 
     def make() -> gym.Env[Any, Any]:

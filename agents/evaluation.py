@@ -99,6 +99,19 @@ def advice(untrained: Evaluation, signal: SignalOptions) -> str | None:
     )
 
 
+def sends_nothing(untrained: Evaluation, config: AgentConfig) -> str | None:
+    """Why action credit would never send anything, where no episode is as long as the lags that it is for."""
+    if config.learner.action_credit == "none":
+        return None
+    least, longest = 1 / (1 - config.signal.gamma), float(untrained.lengths.max())
+    if longest > least + 1:
+        return None
+    return (
+        f"action credit sends value over lags of more than {least:.0f} steps, 1/(1 - gamma), and none of these episodes was "
+        f"longer than {longest:.0f}: it will send nothing; a smaller --gamma shortens these lags"
+    )
+
+
 def evaluate(
     agent: Agent,
     config: AgentConfig,

@@ -19,7 +19,7 @@ from sabsim.runs.progress import Display
 
 from .build import AgentParts
 from .episodes import Figures, Tally
-from .evaluation import Evaluation, advice, evaluate
+from .evaluation import Evaluation, advice, evaluate, sends_nothing
 from .recorder import AgentRecorder
 from .status import AgentStatus
 from .success import pays_success
@@ -150,9 +150,8 @@ class AgentLoop:
         """One window, and its rows."""
         begun = time.perf_counter()
         recorder = self._recorder
-        observed = recorder.wants_steps
         try:
-            played = self._agent.window(recorder.observe if observed else None)
+            played = self._agent.window(recorder.observe)
             self._agent.learner.check()
         except NonFiniteError as error:
             self._commit()
@@ -163,7 +162,7 @@ class AgentLoop:
                 "steps, and the tables are intact)"
             ) from error
         ended = self._tally.take(played)
-        recorder.take(played, ended, observed=observed)
+        recorder.take(played, ended)
         self._figures.add(played, ended)
         self._episodes += len(ended)
         self._windows += 1
@@ -201,10 +200,11 @@ class AgentLoop:
         self._display.evaluated(self._status())
 
     def _advise(self) -> None:
+        assert self._evaluation is not None
         found = self._evaluation
-        words = None if found is None else advice(found, self._config.signal)
-        if words is not None:
-            self._display.note(words)
+        for words in (advice(found, self._config.signal), sends_nothing(found, self._config)):
+            if words is not None:
+                self._display.note(words)
 
     def _finish(self) -> dict[str, Any]:
         """The final evaluation and summary; its rows follow the checkpoint, so a longer run drops them."""

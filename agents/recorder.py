@@ -53,16 +53,24 @@ class AgentRecorder:
         self._reach = reach
         self._before: tuple[Array, Array] = (np.zeros((reach, recorded)), np.zeros((reach, recorded)))
         self._here: list[list[dict[str, Any]]] = [[] for _ in range(agent.steps)]
+        # The episodes that the steps of the window belong to, while it is played.
+        self._now = [0] * recorded
         self._read: tuple[NDArray[Any], NDArray[Any]] | None = None
         self._start = 0
 
-    @property
-    def wants_steps(self) -> bool:
-        """Whether single steps of the next window may be written, and so ``observe`` is to be called at each."""
-        return any(f.episode % self._every == 0 or (f.episode + 1) % self._every == 0 for f in self._followed)
-
     def observe(self, step: int) -> None:
-        """Keeps what the learner has just read, its state and where the agents are, at a step of the window."""
+        """Keeps what the learner has just read, its state and where the agents are, at a step of the window.
+
+        Only where the step will be written: of an episode whose turn it is, in one of the recorded streams.
+        """
+        if step == 0:
+            self._now = [followed.episode for followed in self._followed]
+        for stream, begun in enumerate(self._agent.arena.begins[: self._recorded].tolist()):
+            self._now[stream] += begun
+        if any(map(self._due, self._now)):
+            self._look(step)
+
+    def _look(self, step: int) -> None:
         self._here[step] = self._agent.arena.here[: self._recorded]
         if self._hidden is not None:
             self._hidden[step] = self._agent.learner.hidden[: self._recorded].cpu().numpy().copy()
@@ -76,14 +84,14 @@ class AgentRecorder:
         weight[step] = read.weight[: self._recorded].cpu().numpy()
         source[step] = read.source_step[: self._recorded].cpu().numpy()
 
-    def take(self, played: Played, ended: Sequence[Ended], *, observed: bool) -> None:
-        """Makes rows of a window; ``observed``: whether ``observe`` was called at its steps.
+    def take(self, played: Played, ended: Sequence[Ended]) -> None:
+        """Makes rows of a window, at each of whose steps ``observe`` was called.
 
         Raises StorageError: if the disk refuses.
         """
         if self._recorded:
             for stream, followed in enumerate(self._followed):
-                self._follow(played, stream, followed, ended, observed)
+                self._follow(played, stream, followed, ended)
             lately = self._lately(played)
             if played.events is not None:
                 self._take_replays(played.events, lately, self._start + len(played.reward))
@@ -119,18 +127,22 @@ class AgentRecorder:
         for stream, told in enumerate(state["here"] if here else ()):
             self._agent.arena.here[stream] = dict(zip(_SITUATION, told, strict=True))
 
-    def _follow(self, played: Played, stream: int, followed: Followed, ended: Sequence[Ended], observed: bool) -> None:
+    def _due(self, episode: int) -> bool:
+        """Whether the single steps of this episode are written."""
+        return episode % self._every == 0
+
+    def _follow(self, played: Played, stream: int, followed: Followed, ended: Sequence[Ended]) -> None:
         """Walks a stream's window from one beginning of an episode to the next."""
         steps = len(played.reward)
         begins = [t for t, begun in enumerate(played.begins[:, stream].tolist()) if begun]
-        if not begins and not ended and not (observed and followed.episode % self._every == 0):
+        if not begins and not ended and not self._due(followed.episode):
             return
         marks = sorted({0, *begins, steps})
         ends = {e.step: e for e in ended if e.stream == stream}
         for begin, end in pairwise(marks):
             if begin in begins:
                 followed.begin(self._start + begin, self._reach + steps)
-            if observed and followed.episode % self._every == 0:
+            if self._due(followed.episode):
                 self._take_steps(played, stream, followed, begin, end)
                 self._take_remindings(played, stream, followed, begin, end)
             if end - 1 in ends:

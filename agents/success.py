@@ -9,6 +9,8 @@ from sabsim.envs import is_minigrid
 
 TOLD = ("success", "correct", "passed", "is_success")
 """Entries of the last info that tell; -1 and None mean that nothing was to be judged."""
+DECISION = "correct"
+"""Of these, the one that judges a decision: it is the episode's only where the episode ended with that decision."""
 
 
 def pays_success(environment: gym.Env[Any, Any]) -> bool:
@@ -24,5 +26,6 @@ def succeeded(info: dict[str, Any], *, terminated: bool, reward: float, pays: bo
     for name in TOLD:
         if name in info:
             value = info[name]
-            return None if value is None or value == -1 else bool(value)
+            unjudged = value is None or value == -1 or (name == DECISION and not terminated)
+            return None if unjudged else bool(value)
     return terminated and reward > 0 if pays else None

@@ -42,8 +42,12 @@ def read_place(words: str, env_args: Mapping[str, Any]) -> Place:
 
         >>> read_place("sabsim/TMaze-v0,memory_length=100", {}).env_args
         {'memory_length': 100}
+        >>> read_place("my/Maze-v0,sizes=[3,5],wide=true", {}).env_args
+        {'sizes': [3, 5], 'wide': True}
     """
-    env, *own = words.split(",")
+    env, comma, rest = words.partition(",")
+    # A list has commas of its own: only one before KEY= parts two arguments.
+    own = re.split(r",(?=\w+=)", rest) if comma else []
     return Place(words=words, env=env, env_args={**env_args, **read_env_args(own)})
 
 

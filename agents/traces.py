@@ -93,9 +93,17 @@ class TraceAgent(Agent):
         moments = {name: array.tolist() for name, array in self._moments.items()}
         return super().state() | {"trace": self.trace.tolist(), "moments": moments}
 
+    def follow(self, state: dict[str, Any]) -> None:
+        """Takes over the scales of another agent of that ``state``, and what its optimiser has that this one has; no trace."""
+        super().follow(state)
+        self._take_moments(state.get("moments", {}))
+
     def restore(self, state: dict[str, Any]) -> None:
         """The opposite of ``state``."""
         super().restore(state)
         self.trace.copy_(torch.tensor(state["trace"], dtype=self.trace.dtype))
-        for name, array in self._moments.items():
-            array.copy_(torch.tensor(state["moments"][name], dtype=array.dtype))
+        self._take_moments(state["moments"])
+
+    def _take_moments(self, moments: dict[str, Any]) -> None:
+        for name in self._moments.keys() & moments.keys():
+            self._moments[name].copy_(torch.tensor(moments[name], dtype=self._moments[name].dtype))

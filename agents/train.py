@@ -75,13 +75,18 @@ def train_agent(
 def begin_as(parts: AgentParts) -> None:
     """Gives a fresh agent what the run of its option ``begin_from`` has learned, if there is one.
 
-    Raises RunFolderError: if that is no agent's run. ConfigError: if the two are not of the same sizes.
+    Raises RunFolderError: if that is no agent's run. ConfigError: if the two are not of the same sizes, or see observations
+    or rewards on other scales.
     """
     where = parts.config.run.begin_from
     if where is None:
         return
     folder = RunFolder(Path(where))
-    read_agent_config(folder)
+    before, now = read_agent_config(folder).signal, parts.config.signal
+    for name in ("normalise", "scale_reward"):
+        here, there = getattr(now, name), getattr(before, name)
+        if here != there:
+            raise ConfigError(f"{name} = {here}: it is {there} in begin_from = {where!r}, whose parameters know no other scale")
     if not folder.checkpoint.exists():
         raise RunFolderError(f"'{folder.path}': no checkpoint yet, from which to begin")
     checkpoint = load_checkpoint(folder)

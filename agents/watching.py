@@ -88,7 +88,8 @@ class Unmoved(StreamingLearner):
     """A copy of what ``learner`` has learned, with one stream and a fresh memory, that steps as an evaluation does.
 
     At each block's end it assigns credit as in training, replays included, but its parameters stay as they are, to the
-    last bit.
+    last bit. A learning signal is a mean over streams: of one stream it is divided by those of training, so that credit has
+    the size that it has there, and what is usual stays what it has been.
     """
 
     def __init__(self, learner: StreamingLearner, *, seed: int) -> None:
@@ -107,6 +108,9 @@ class Unmoved(StreamingLearner):
         learned = learner.learned
         for name, value in self.learned.items():
             value.copy_(learned[name])
+        self._share = 1 / learner.streams
+        if self._replay is not None and learner._replay is not None:
+            self._replay.usual.copy_(learner._replay.usual)
         self.learning, self._exploration = False, None
         self.window.refresh(self._memory)
 
@@ -115,7 +119,7 @@ class Unmoved(StreamingLearner):
         # Only here: while it learns it would explore, and follow what it sees.
         self.learning = True
         try:
-            return super().learn_block(dL_dy, loss)
+            return super().learn_block(dL_dy * self._share, loss)
         finally:
             self.learning = False
 
@@ -170,7 +174,7 @@ def watch(
     player = agent.evaluator(arena, seed=seed, greedy=greedy)
     # Advantages are divided by what is usual in training, so that credit has its size.
     usual = agent.state()
-    player.restore(player.state() | {name: usual[name] for name in ("square", "windows")})
+    player.restore(player.state() | {name: usual[name] for name in ("square", "largest", "windows")})
     if isinstance(agent.learner, StreamingLearner):
         player.learner = Unmoved(agent.learner, seed=seed)
     eye = _Eye(player, first=first, end=first + most, side=side, after_step=after_step)

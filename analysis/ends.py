@@ -104,7 +104,7 @@ def read_animal(path: str | Path, *, arm: str, session: str) -> Animal:
     """What a run on the track has recorded, finished or not.
 
     Raises:
-        RunFolderError: no run folder of an agent, another environment than the track, or no recorded step
+        RunFolderError: no run folder of an agent, another environment than the track, or steps that are not recorded
     """
     run = read_run(path)
     if not run.agent or run.config.get("env") != TRACK:
@@ -113,6 +113,8 @@ def read_animal(path: str | Path, *, arm: str, session: str) -> Animal:
     steps = np.array(run.rows(f"SELECT {columns} FROM steps WHERE stream = 0 ORDER BY step"), dtype=np.float64)
     if len(steps) < 2:
         raise RunFolderError(f"'{run.path}': fewer than two single steps are recorded; train it with --record-every 1")
+    if np.any(np.diff(steps[:, 0]) != 1):
+        raise RunFolderError(f"'{run.path}': single steps of some episodes are missing; train it with --record-every 1")
     last, changed_end = last_place(run), run.config["env_args"].get("changed_end", "random")
     if changed_end not in (0, 1):
         raise RunFolderError(f"'{run.path}': changed_end is {changed_end!r}; it must be 0 or 1 to know which end changed")

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from sabsim.errors import RunFolderError
 
 from .causal import PARTS
-from .replay_labels import TESTED, full_label
+from .replay_labels import LABELS, TESTED, full_label
 from .replay_summary import RunSummary
 from .sequences import LAGS, LEVEL
 from .statistics import mean_interval
@@ -127,13 +127,16 @@ def order_figure(summaries: Sequence[RunSummary], *, title: str) -> Figure:
 def comparison_figure(here: Sequence[RunSummary], there: Sequence[RunSummary], *, title: str) -> Figure:
     """The numbers of `TESTED` that both sets have, a panel each: seeds as dots, means with intervals beside them.
 
+    Where they share none of these, as beside a control without replay, whatever numbers they share.
+
     Raises:
         RunFolderError: the sets have no number in common
     """
     sets = [[run.values() for run in runs] for runs in (here, there)]
-    shared = [name for name in TESTED if all(any(name in values for values in runs) for runs in sets)]
-    if not shared:
+    common = [name for name in LABELS if all(any(name in values for values in runs) for runs in sets)]
+    if not common:
         raise RunFolderError("comparison: the two sets have no number in common")
+    shared = [name for name in TESTED if name in common] or common
     rows = -(-len(shared) // _ACROSS)
     with styled():
         figure = Figure(figsize=(11.0, 0.8 + 2.5 * rows), layout="constrained")

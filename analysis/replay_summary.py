@@ -137,6 +137,13 @@ def check_same(summaries: Sequence[RunSummary]) -> None:
             here, there = (run.run.config.get(part) for run in (first, summary.run))
             if here != there:
                 raise ConfigError(f"runs '{first.run.path}' and '{summary.run.run.path}' differ in {part}; only seeds may")
+        for option in ("streams", "steps", "budget", "stop_at"):
+            here, there = (run.run.config.get("run", {}).get(option) for run in (first, summary.run))
+            if here != there:
+                raise ConfigError(
+                    f"runs '{first.run.path}' and '{summary.run.run.path}' differ in {option} ({here} and {there}); only "
+                    "seeds may"
+                )
     seeds = [summary.run.seed for summary in summaries]
     twice = [seed for seed in seeds if seeds.count(seed) > 1]
     if twice:

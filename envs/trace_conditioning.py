@@ -48,7 +48,7 @@ class TraceConditioning(SmallEnv):
     from 0 to 1, and ``lick_cost`` (0.05), at least 0.
 
     `info`: ``phase`` ("interval", "stimulus", "trace", "reward": the last also in a probe, when the drop would have
-    come), ``position`` (steps since that phase began), ``trial`` (counted from 0), ``probe`` (the present trial is
+    come), ``since`` (steps since that phase began), ``trial`` (counted from 0), ``probe`` (the present trial is
     one), ``licked`` (just now), ``drop`` (came just now), ``causal_step``: with a drop, the step at which its
     stimulus was first seen, else -1 (a lick's cost is immediate).
 
@@ -145,7 +145,7 @@ class TraceConditioning(SmallEnv):
         drop = self._drop()
         return {
             "phase": PHASES[self.phase],
-            "position": self.since,
+            "since": self.since,
             "trial": self.trial,
             "probe": self.probe,
             "licked": self.licked,

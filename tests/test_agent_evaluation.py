@@ -20,6 +20,7 @@ from sabsim.agents import (
     train_agent,
 )
 from sabsim.agents.evaluation import Episode, Evaluation, advice
+from sabsim.agents.success import succeeded
 
 from sabsim.errors import ConfigError
 from sabsim.runs import RunFolder, load_checkpoint
@@ -111,6 +112,29 @@ def test_large_rewards_are_told_before_training(env: str, scale: bool, told: int
     config = variant(env=env, env_args=args, signal=SignalOptions(scale_reward=scale))
     train_agent(config, out=tmp_path, display=notes)
     assert sum("--scale-reward mends that" in text for text in notes.said) == told
+
+
+@pytest.mark.parametrize(("credit", "gamma", "told"), [("recall", 0.9, 1), ("recall", 0.5, 0), ("none", 0.9, 0)])
+def test_action_credit_that_will_send_nothing_is_told(
+    credit: str, gamma: float, told: int, tmp_path: Path, notes: Any
+) -> None:
+    """Episodes have 7 steps; the lags begin at 10 and at 2."""
+    learner = replace(SMALL.learner, action_credit=credit)
+    train_agent(variant(learner=learner, signal=SignalOptions(gamma=gamma)), out=tmp_path, display=notes)
+    assert sum("longer than 7: it will send nothing" in text for text in notes.said) == told
+
+
+def test_a_trial_at_the_cut_is_not_the_episode() -> None:
+    """DelayedMatch judges decisions and never ends by itself; a chain ends with its only one."""
+    told = {"terminated": False, "reward": 1.0, "pays": False}
+    assert succeeded({"correct": 1}, **told) is None
+    assert succeeded({"correct": 1}, **told | {"terminated": True}) is True
+    assert succeeded({"success": False, "correct": 1}, **told) is False
+    config = variant(env="sabsim/DelayedMatch-v0", env_args={"max_episode_steps": 40})
+    parts = build_agent(config)
+    found = evaluate(parts.agent, config, parts.make, episodes=32, seed=7)
+    assert found.judged == 0
+    assert found.measure == found.returns.mean()
 
 
 def test_training_and_evaluation_seeds_are_apart() -> None:

@@ -184,11 +184,19 @@ def test_recording_changes_nothing(tmp_path: Path) -> None:
 
 def test_single_steps_are_looked_at_only_where_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    observe = AgentRecorder.observe
-    monkeypatch.setattr(AgentRecorder, "observe", lambda self, step: (looked.append(step), observe(self, step)))
+    look = AgentRecorder._look
+    monkeypatch.setattr(AgentRecorder, "_look", lambda self, step: (looked.append(step), look(self, step)))
     train_agent(variant(run={"record_streams": 1, "record_every": 10}), out=tmp_path)
-    # Episodes 0, 10, 20, 30 and 40, and those before them, in whose last window they may begin.
-    assert 5 * 7 <= len(looked) <= 5 * (14 + 5)
+    assert len(looked) == 5 * 7  # episodes 0, 10, 20, 30 and 40
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_episodes_shorter_than_a_window_are_recorded_whole(every: int, tmp_path: Path) -> None:
+    """A window of 11 steps begins up to four episodes of 3."""
+    learner, run = {"window": 11, "k_trunc": 11}, {"record_every": every, "steps": 4 * 330}
+    train_agent(variant(learner, run, env_args={"memory_length": 3}), out=tmp_path)
+    query = "SELECT episode, group_concat(position) FROM steps WHERE stream = 0 GROUP BY episode ORDER BY episode"
+    assert rows(tmp_path, query) == [(episode, "0,1,2") for episode in range(0, 110, every)]
 
 
 # Evaluation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -156,6 +157,11 @@ def test_another_run_is_refused(tmp_path: Path) -> None:
         read_animal(path, arm="sab", session="4x")
     (path / "config.json").write_text(json.dumps(config | {"env_args": {}}))
     with pytest.raises(RunFolderError, match="changed_end is 'random'; it must be 0 or 1"):
+        read_animal(path, arm="sab", session="4x")
+    (path / "config.json").write_text(json.dumps(config))
+    with sqlite3.connect(path / "run.sqlite") as connection:
+        connection.execute("DELETE FROM steps WHERE step = 1")
+    with pytest.raises(RunFolderError, match="single steps of some episodes are missing; train it with --record-every 1"):
         read_animal(path, arm="sab", session="4x")
 
 

@@ -225,6 +225,17 @@ def test_one_run_goes_into_its_folder(tmp_path: Path, capsys: pytest.CaptureFixt
 # Nothing to measure, and bad input
 
 
+def test_beside_a_control_without_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has none of the numbers that are tested; what both sets have is drawn, and the page is written."""
+    here = [str(exam(tmp_path / f"a{seed}", seed=seed)) for seed in range(2)]
+    there = [str(exam(tmp_path / f"b{seed}", seed=seed, events=[])) for seed in range(2)]
+    out = tmp_path / "out"
+    assert main(["analyze", *here, "--compare", *there, "--out", str(out), "--draws", "20"]) == 0
+    assert "replays per step" in capsys.readouterr().out
+    assert (out / "comparison.svg").stat().st_size
+    assert (out / "report.html").stat().st_size
+
+
 def test_partial_results(tmp_path: Path) -> None:
     silent = summarise(exam(tmp_path / "silent", events=[]))
     assert "no replay is recorded (credit sab)" in silent.missing["lags"]
@@ -273,5 +284,10 @@ def test_a_folder_still_being_written(tmp_path: Path) -> None:
 def test_seed_alone_may_differ(tmp_path: Path) -> None:
     runs = [summarise(exam(tmp_path / str(seed), seed=seed)) for seed in range(2)]
     assert across_seeds(runs)[0].interval.n == 2
+    config = json.loads((tmp_path / "1" / "config.json").read_text())
+    config["run"]["steps"] = 17
+    (tmp_path / "1" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"differ in steps \(.*17\); only seeds may"):
+        across_seeds([runs[0], summarise(tmp_path / "1")])
     with pytest.raises(RunFolderError, match="has no laps"):
         laps(runs[0].run)

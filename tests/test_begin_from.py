@@ -103,6 +103,31 @@ def test_what_cannot_be_begun_from_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("option", "here", "there"), [("normalise", False, True), ("scale_reward", False, True)])
+def test_another_scale_is_refused(option: str, here: bool, there: bool, tmp_path: Path) -> None:
+    """Parameters that learned from scaled observations or rewards mean nothing for raw ones."""
+    train_agent(SMALL, out=tmp_path / "before")
+    signal = replace(SMALL.signal, **{option: here})
+    with pytest.raises(ConfigError, match=f"{option} = {here}: it is {there} in begin_from = .*before"):
+        train_agent(after(tmp_path / "before", signal=signal), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_agent_with_traces_takes_over_its_optimiser(tmp_path: Path) -> None:
+    learner = replace(SMALL.learner, window=1, k_trunc=1)
+    signal = replace(SMALL.signal, traces=True)
+    traced = replace(SMALL, learner=learner, signal=signal, run=replace(SMALL.run, streams=1, steps=200))
+    train_agent(replace(traced, optimizer=AgentOptimizerOptions(optimizer="adam")), out=tmp_path / "before")
+    theirs = load_checkpoint(RunFolder(tmp_path / "before")).numbers["agent"]
+    for optimizer in ("adam", "sgd"):
+        options = {"learner": learner, "signal": signal, "optimizer": AgentOptimizerOptions(optimizer=optimizer)}
+        parts = build_agent(after(tmp_path / "before", **options))
+        begin_as(parts)
+        mine = parts.agent.state()
+        assert (mine["moments"] == theirs["moments"]) == (optimizer == "adam")
+        assert not any(mine["trace"])
+
+
 def test_another_optimiser_begins_anew(tmp_path: Path) -> None:
     train_agent(SMALL, out=tmp_path / "before")
     config = after(tmp_path / "before", optimizer=AgentOptimizerOptions(optimizer="sgd"))

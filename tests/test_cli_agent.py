@@ -85,6 +85,9 @@ def test_help_explains_every_option(
         ("agent sabsim/TMaze-v0 --lr nan", "lr = nan: must be finite"),
         ("agent sabsim/TMaze-v0 --record-streams 33", "record_streams = 33: must be at most streams = 32"),
         ("agent sabsim/TMaze-v0 --window 0", "window = 0: must be at least 1"),
+        ("agent sabsim/TMaze-v0 --k-trunc 0", "k_trunc = 0: must be at least 1"),
+        ("agent sabsim/TMaze-v0 --env-args render_mode=human", "render_mode = 'human': many environments are played"),
+        ("agent sabsim/Exam-v0 --action-credit recall --gamma 1", "gamma = 1 there are none; must be none, or gamma below"),
     ],
 )
 def test_a_mistake_is_one_line(

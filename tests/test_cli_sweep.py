@@ -15,6 +15,7 @@ from sabsim.agents.intervals import of_seeds
 from sabsim.agents.sweep import cells, lines_of, plan, read_place, run_name
 
 from sabsim.cli import main
+from sabsim.errors import ConfigError
 from sabsim.runs import Display
 from sabsim.runs.sweep import Planned, Swept
 
@@ -31,6 +32,9 @@ def test_every_environment_rule_and_seed_is_a_run() -> None:
     assert (maze.config.env, maze.config.env_args) == ("sabsim/TMaze-v0", {"memory_length": 5, "active": True})
     assert (maze.config.learner.credit, maze.config.run.seed, maze.config.run.steps) == ("tbptt", 8, 100)
     assert runs[0].config.env_args == {"memory_length": 3}
+    assert read_place("my/Maze-v0,sizes=[3,5],wide=true", {}).env_args == {"sizes": [3, 5], "wide": True}
+    with pytest.raises(ConfigError, match="env_args = 'wide': must be KEY=VALUE"):
+        read_place("my/Maze-v0,wide", {})
 
 
 def summary(success: float | None, total: float) -> dict[str, Any]:

@@ -27,9 +27,10 @@ from sabsim.analysis.film import Film
 from sabsim.analysis.gif import HOLD, duration_ms
 from sabsim.analysis.style import BLUE, VERMILION
 
-from sabsim import StreamingLearner
+from sabsim import SAB, SGD, Network, Recent, StreamingLearner
 from sabsim.cli import main
 from sabsim.errors import ConfigError
+from sabsim.replay import ReplayEvents
 from sabsim.runs import RunFolder
 
 SMALL = "--hidden 8 --slots 8 --k-top 3 --streams 4 --eval-every 2000 --eval-episodes 4 --quiet"
@@ -106,6 +107,45 @@ def test_parameters_stay_to_the_last_bit_although_credit_is_assigned(maze: Agent
     watch(maze.agent, drawing_maker(maze.config), seed=3)
     for name, value in trained.state_dict().items():
         assert value.equal(state[name]) if isinstance(value, torch.Tensor) else value == state[name], name
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_replays_and_their_credit_are_those_of_training(threshold: float) -> None:
+    """Of four streams that see the same, each replays what the copy with one stream does, which gets the signal alone."""
+    streams, draw = 4, torch.Generator().manual_seed(0)
+    learner = StreamingLearner(
+        Network(d_in=3, d_out=2, hidden=8),
+        credit=SAB(k_top=2, k_trunc=5, explore=0.0, replay_threshold=threshold),
+        retention=Recent(slots=8),
+        optimizer=SGD(lr=0.0),
+        familiar=False,
+        streams=streams,
+    )
+
+    def blocks(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        sizes = torch.randn(count, generator=draw).exp()
+        pairs = [(torch.randn(5, 1, 3, generator=draw), torch.randn(5, 1, 2, generator=draw)) for _ in range(count)]
+        return [(x, size * signal) for (x, signal), size in zip(pairs, sizes, strict=True)]
+
+    def played(one: StreamingLearner, x: torch.Tensor, signal: torch.Tensor) -> ReplayEvents:
+        """A block that all streams see; a signal is a mean over them."""
+        one.step_block(x.expand(-1, one.streams, -1).contiguous())
+        events = one.learn_block((signal / one.streams).expand(-1, one.streams, -1).contiguous())
+        assert events is not None
+        return events
+
+    for x, signal in blocks(30):
+        played(learner, x, signal)
+    everywhere = torch.ones(streams, dtype=torch.bool)
+    learner.reset(everywhere)
+    copy, count = Unmoved(learner, seed=0), 0
+    copy.reset(everywhere[:1])
+    for x, signal in blocks(12):
+        theirs, mine = played(learner, x, signal), played(copy, x, signal)
+        count += int(mine.valid.sum())
+        assert mine.valid[0].equal(theirs.valid[2])
+        assert torch.allclose(mine.credit[0], theirs.credit[2], rtol=1e-4)
+    assert 0 < count < 12 * 2 * 5
 
 
 def test_what_is_recalled_and_replayed_lies_in_the_episode(seen: Watched) -> None:

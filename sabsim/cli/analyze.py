@@ -198,13 +198,14 @@ def _show(console: Console, summaries: Sequence[RunSummary], across: Sequence[Ac
     if len(summaries) < 2:
         return
     table = _table(f"Over {len(summaries)} seeds; p: sign flips of per-seed values, q: of all p together")
-    for title in ("mean", "95 % interval", "p", "q"):
+    for title in ("n", "mean", "95 % interval", "p", "q"):
         table.add_column(title, justify="right", no_wrap=True)
     for item in across:
         interval = item.interval
         limits = "-" if interval.low is None else f"{_number(interval.low)} .. {_number(interval.high)}"
         p = item.test.p if item.test else None
-        table.add_row(label(item.name, task=task), _number(interval.estimate), limits, _number(p), _number(item.q))
+        mean = _number(interval.estimate)
+        table.add_row(label(item.name, task=task), str(interval.n), mean, limits, _number(p), _number(item.q))
     console.print(table)
 
 
