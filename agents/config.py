@@ -10,7 +10,7 @@ from typing import Any
 
 from sabsim.choices import require_at_least
 from sabsim.errors import ConfigError, RunFolderError
-from sabsim.runs.config import FORMAT, read_group, require_kind
+from sabsim.runs.config import ENDLESS_UPDATES, FORMAT, read_group, require_kind
 
 from .options import AgentLearnerOptions, AgentOptimizerOptions, AgentRunOptions, SignalOptions
 
@@ -81,8 +81,8 @@ class AgentConfig:
             raise ConfigError(f"action_credit = {self.learner.action_credit!r}: must be none, recall or random")
         if self.learner.action_credit != "none" and self.signal.gamma == 1:
             raise ConfigError(
-                f"action_credit = {self.learner.action_credit!r}: sends value over lags of more than 1/(1 - gamma) steps, and "
-                "with gamma = 1 there are none; must be none, or gamma below 1"
+                f"action_credit = {self.learner.action_credit!r}: sends value over lags of more than 1/(1 - gamma) steps, "
+                "and with gamma = 1 there are none; must be none, or gamma below 1"
             )
         if len(self.mix) >= self.run.streams:
             raise ConfigError(f"mix = {', '.join(self.mix)}: streams = {self.run.streams} are too few for one of each")
@@ -118,8 +118,11 @@ class AgentConfig:
             values["amsgrad"] = optimizer.amsgrad is not False
         if optimizer.optimizer in ("adam", "rmsprop") and optimizer.eps is None:
             values["eps"] = _EPS
-        if optimizer.lr_schedule != "constant" and optimizer.decay_updates is None:
-            values["decay_updates"] = max(1, self.run.steps // (self.run.streams * self.learner.window))
+        if optimizer.lr_schedule in ("inverse", "rsqrt") and optimizer.decay_updates is None:
+            values["decay_updates"] = ENDLESS_UPDATES
+        elif optimizer.lr_schedule != "constant" and optimizer.decay_updates is None:
+            updates = self.run.steps // (self.run.streams * self.learner.window)
+            values["decay_updates"] = max(1, updates // (1 + max(0, optimizer.restarts)))
         # A trace is moved along by TD errors as they are.
         signal = replace(self.signal, scale_advantage=self.signal.scale_advantage and not self.signal.traces)
         learner = replace(self.learner, k_trunc=self.learner.k_trunc or self.learner.window)

@@ -31,8 +31,8 @@ def maker(env: str, env_args: Mapping[str, Any], *, kinds: bool = True) -> Make:
     """
     if env_args.get("render_mode") == "human":
         raise ConfigError(
-            "env_args: render_mode = 'human': many environments are played side by side, and without a window; leave it out, "
-            "'sabsim watch' shows episodes"
+            "env_args: render_mode = 'human': many environments are played side by side, and without a window; leave it "
+            "out, 'sabsim watch' shows episodes"
         )
     _register(env)
 

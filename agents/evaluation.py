@@ -107,8 +107,8 @@ def sends_nothing(untrained: Evaluation, config: AgentConfig) -> str | None:
     if longest > least + 1:
         return None
     return (
-        f"action credit sends value over lags of more than {least:.0f} steps, 1/(1 - gamma), and none of these episodes was "
-        f"longer than {longest:.0f}: it will send nothing; a smaller --gamma shortens these lags"
+        f"action credit sends value over lags of more than {least:.0f} steps, 1/(1 - gamma), and none of these episodes "
+        f"was longer than {longest:.0f}: it will send nothing; a smaller --gamma shortens these lags"
     )
 
 

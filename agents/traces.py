@@ -94,7 +94,7 @@ class TraceAgent(Agent):
         return super().state() | {"trace": self.trace.tolist(), "moments": moments}
 
     def follow(self, state: dict[str, Any]) -> None:
-        """Takes over the scales of another agent of that ``state``, and what its optimiser has that this one has; no trace."""
+        """Takes over the scales of another agent of that ``state``, and what both optimisers have; no trace."""
         super().follow(state)
         self._take_moments(state.get("moments", {}))
 

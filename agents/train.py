@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def train_agent(
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
-        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
+        return start(folder, partial(_loop, folder, parts, display=display), tables=_tables(parts.config))
 
 
 def begin_as(parts: AgentParts) -> None:
@@ -86,7 +87,9 @@ def begin_as(parts: AgentParts) -> None:
     for name in ("normalise", "scale_reward"):
         here, there = getattr(now, name), getattr(before, name)
         if here != there:
-            raise ConfigError(f"{name} = {here}: it is {there} in begin_from = {where!r}, whose parameters know no other scale")
+            raise ConfigError(
+                f"{name} = {here}: it is {there} in begin_from = {where!r}, whose parameters know no other scale"
+            )
     if not folder.checkpoint.exists():
         raise RunFolderError(f"'{folder.path}': no checkpoint yet, from which to begin")
     checkpoint = load_checkpoint(folder)
@@ -152,21 +155,25 @@ def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> 
     if summary is not None:
         return summary
     parts = build_agent(wanted)
-    if wanted != stored:
-        folder.write_config(wanted)
-    folder.summary.unlink(missing_ok=True)
+
+    def accepted() -> None:
+        if wanted != stored:
+            folder.write_config(wanted)
+        folder.summary.unlink(missing_ok=True)
+
+    tables = _tables(wanted)
     if checkpoint is None:
         begin_as(parts)
-        return start(folder, lambda database: _loop(folder, parts, database, display), tables=_tables(parts.config))
+        return start(folder, partial(_loop, folder, parts, display=display), tables=tables, accepted=accepted)
 
     def restored(database: RunDatabase) -> AgentLoop:
-        loop = _loop(folder, parts, database, display)
+        loop = _loop(folder, parts, database, display=display)
         loop.restore(checkpoint.numbers)
         display.note(f"'{folder.path}' goes on from {done} steps")
         return loop
 
     _restore_learner(checkpoint, parts, folder)
-    return go_on(folder, checkpoint, restored, tables=_tables(wanted))
+    return go_on(folder, checkpoint, restored, tables=tables, accepted=accepted)
 
 
 def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder) -> AgentConfig:
@@ -195,7 +202,7 @@ def _tables(config: AgentConfig) -> Tables:
     return tables_of(AGENT_TABLES, record_hidden=config.run.record_hidden)
 
 
-def _loop(folder: RunFolder, parts: AgentParts, database: RunDatabase, display: Display) -> AgentLoop:
+def _loop(folder: RunFolder, parts: AgentParts, database: RunDatabase, *, display: Display) -> AgentLoop:
     torch.set_num_threads(parts.config.run.threads)
     return AgentLoop(parts=parts, folder=folder, database=database, display=display)
 

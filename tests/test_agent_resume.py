@@ -170,6 +170,18 @@ def test_more_steps_go_on_like_one_run(tmp_path: Path, notes: Any, same_run: Sam
     same_run(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.parametrize("lost", ["run.sqlite", "checkpoint.safetensors"])
+def test_a_refused_resume_leaves_the_folder_as_it_was(lost: str, tmp_path: Path) -> None:
+    short, longer = (replace(SMALL, run=replace(SMALL.run, steps=steps)) for steps in (60, 120))
+    train_agent(short, out=tmp_path)
+    (tmp_path / lost).unlink()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".json"}
+    with pytest.raises(RunFolderError):
+        train_agent(longer, out=tmp_path, resume=True)
+    assert "summary.json" in kept
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+
+
 def test_resume_refuses_other_options(tmp_path: Path) -> None:
     train_agent(SMALL, out=tmp_path)
     with pytest.raises(ConfigError, match=r"hidden = 16: the run in .* has 8"):

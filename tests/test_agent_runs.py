@@ -22,6 +22,7 @@ from sabsim.agents import (
     CREDITS,
     AgentConfig,
     AgentLearnerOptions,
+    AgentOptimizerOptions,
     AgentRunOptions,
     loop,
     read_agent_config,
@@ -248,6 +249,17 @@ def test_a_folder_of_another_kind_is_refused(tmp_path: Path) -> None:
         train(small, out=tmp_path / "agent", resume=True)
     with pytest.raises(RunFolderError, match=r"holds a run of kind 'task', not 'agent'; it belongs to 'sabsim run'"):
         train_agent(SMALL, out=tmp_path / "task", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "restarts", "updates"), [("linear", 0, 60), ("cosine", 2, 20), ("inverse", 0, 3000), ("rsqrt", 1, 3000)]
+)
+def test_how_the_learning_rate_falls_is_filled_in(schedule: str, restarts: int, updates: int) -> None:
+    """60 updates of 5 steps; an endless schedule does not know of the budget."""
+    wanted = {"lr_schedule": schedule, "restarts": restarts}
+    config = replace(variant(run={"steps": 60 * 5 * SMALL.run.streams}), optimizer=AgentOptimizerOptions(**wanted))
+    assert config.learner.window == 5
+    assert config.resolved().optimizer.decay_updates == updates
 
 
 def test_a_config_comes_back_from_its_file(tmp_path: Path) -> None:

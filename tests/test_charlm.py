@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sabsim import SAB, Adam, Network, Novelty, Recent, StreamingLearner
-from sabsim.errors import ConfigError
+from sabsim.errors import ConfigError, DataError
 from sabsim.retention import Retention
 from sabsim.runs import evaluate, held_out
 from sabsim.tasks import CharLM, TaskStream
@@ -192,7 +192,11 @@ def test_a_step_makes_no_new_buffers_and_asks_nothing_of_the_device(story: Path)
     assert all(addresses() == once for _ in range(1300))
 
 
-def test_a_text_that_is_too_short_is_refused(story: Path) -> None:
+def test_a_text_that_is_too_short_is_refused(story: Path, tmp_path: Path) -> None:
+    tiny = tmp_path / "tiny.txt"
+    tiny.write_text("abcdefghijklmnopqrstuvwxyz")
+    with pytest.raises(DataError, match=r"tiny.txt': is too short, with 23 train, 1 validation, 2 test characters"):
+        CharLM(corpus=str(tiny), passage=1).stream(streams=4, seed=0)
     with pytest.raises(ConfigError, match=r"streams = 20: the train part of story.txt has 1,800 characters, too few for a"):
         CharLM(corpus=str(story)).stream(streams=20, seed=0)
     with pytest.raises(ConfigError, match=r"passage must be an integer >= 1, got 0"):

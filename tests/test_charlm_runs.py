@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sabsim.cli import main
-from sabsim.errors import RunFolderError
+from sabsim.errors import ConfigError
 from sabsim.runs import LearnerOptions, OptimizerOptions, RunConfig, RunFolder, RunOptions, load_checkpoint, loop, read_rows
 from sabsim.runs import train as run
 from sabsim.runs.folder import read_json
@@ -148,7 +148,9 @@ def test_a_text_that_changed_is_refused(story: Path, tmp_path: Path, mistake: Ca
     mine.write_text(story.read_text().replace("cat", "tac", 1))
     read_text.cache_clear()
     assert "charlm on mine.txt: it has changed since the run was trained on it" in mistake("evaluate", out)
-    with pytest.raises(RunFolderError, match=r"does not fit config.json .task state 'text' must be"):
+    mine.write_text(story.read_text() + "\u1234")  # and of more kinds, so of another learner
+    read_text.cache_clear()
+    with pytest.raises(ConfigError, match=r"charlm on mine.txt: it has changed since the run was trained on it"):
         run(config(mine, budget=200), out=out, resume=True)
     mine.unlink()
     read_text.cache_clear()

@@ -65,8 +65,9 @@ def test_run_help_explains_every_option(
             assert f"--{name.replace('_', '-')}" in shown, name
     own = {"charlm": "--corpus STR", "pixels": "--images STR"}
     assert task is None or own.get(task, "--T INT") in shown
-    for words in ("(k_top", "(k_trunc)", "(B)", "(default: adam 0.016, else 0.001)", "SEQUENCES", "STEPS", "--resume"):
+    for words in ("(k_top", "(k_trunc)", "(B)", "SEQUENCES", "STEPS", "--resume"):
         assert words in shown
+    assert ("(default: adam 0.016, else 0.001)" in shown) == (task not in ("adding", "charlm", "pixels"))
     for option, names in catalogue().items():
         if option != "TASK":
             at = shown.index(f"{option} NAME")
@@ -273,6 +274,39 @@ def test_denoise_begins_with_a_recipe_of_its_own(tmp_path: Path) -> None:
     config = json.loads((out / "config.json").read_text())
     assert [config["learner"][name] for name in ("input_scale", "k_trunc", "k_top")] == [1.0, 10, 3]
     assert [config["optimizer"][name] for name in ("weight_decay", "average", "lr_floor")] == [0.003, 0.999, 0.1]
+
+
+def test_help_tells_the_values_of_the_recipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["run", "adding", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    defaults = {"lr": "0.008", "slots": "16", "replays": "2", "update-every": "1", "decay-updates": "20000"}
+    for option, value in {**defaults, "warmup-updates": "0", "beta-1": "0.9"}.items():
+        at = shown.index(f"--{option} ")
+        assert shown[at:].index(f"(default: {value})") < 200, option
+
+
+def test_another_optimiser_has_its_own_step_size(tmp_path: Path) -> None:
+    """What a recipe says of Adam and its schedule is nothing to others."""
+    out = str(tmp_path / "run")
+    options = [*QUICK, "--optimizer", "sgd", "--lr-schedule", "linear", "--trigger", "clock", "--quiet", "--out", out]
+    assert main(["run", "adding", "--T", "10", *options]) == 0
+    found = json.loads((tmp_path / "run" / "config.json").read_text())["optimizer"]
+    assert found["lr"] == 1e-3
+    assert found["decay_updates"] != 20_000
+    assert main(["run", "adding", "--out", out, "--resume", "--quiet"]) == 0
+
+
+def test_what_was_evaluated_is_shown_where_it_cannot_be_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["run", "copying", "--T", "1", *QUICK, "--quiet", "--out", str(out)]) == 0
+    (out / "evaluations").write_text("not a folder")
+    capsys.readouterr()
+    assert main(["evaluate", str(out), "--sequences", "8"]) == 2
+    shown = capsys.readouterr()
+    assert "accuracy" in shown.out
+    assert "T1.json': " in shown.err
+    assert shown.err.endswith("; it is not kept there\n")
 
 
 def test_adding_begins_with_a_recipe_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,8 +125,17 @@ def test_figure_3_is_a_recorded_run_of_table_1(tmp_path: Path) -> None:
     row = tables.config(TABLES["table1"], TABLES["table1"].row("SAB (5, 5)"), 0, quick=False)
     differs = {name for name, _, _ in planned.config.differences(row)}
     assert differs == {"budget", "stop_at", "eval_every", "record_streams", "record_every"}
+    elsewhere = figure3.plan(tmp_path, quick=False, device="cpu", threads=2).config.run
+    assert (elsewhere.device, elsewhere.threads) == ("cpu", 2)
     assert figure3.plan(tmp_path, quick=True).config.task.T == 20
     assert figure3.plan(tmp_path, quick=True, budget=40).config.run.budget == 40
+
+
+def test_figure_3_is_stopped_in_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["reproduce", "figure3", "--quick", "--budget", "400", "--out", str(tmp_path / "runs"), "--quiet"]
+    assert main([*arguments, "--minutes", "0.0001", "--results", str(tmp_path / "results")]) == 75
+    assert "time is up" in capsys.readouterr().out
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.usefixtures("small")

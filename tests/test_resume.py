@@ -196,6 +196,18 @@ def test_a_truncated_checkpoint_is_refused(size: int, tmp_path: Path) -> None:
     assert (tmp_path / "run.sqlite").read_bytes() == rows
 
 
+@pytest.mark.parametrize("lost", ["run.sqlite", "checkpoint.safetensors"])
+def test_a_refused_resume_leaves_the_folder_as_it_was(lost: str, tmp_path: Path) -> None:
+    """The final figures of a finished run above all."""
+    train(variant({}, {"budget": 8}), out=tmp_path)
+    (tmp_path / lost).unlink()
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.suffix == ".json"}
+    with pytest.raises(RunFolderError):
+        train(variant({}, {"budget": 16}), out=tmp_path, resume=True)
+    assert "summary.json" in kept
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+
+
 def test_a_missing_checkpoint_does_not_cost_the_tables(tmp_path: Path) -> None:
     train(variant({}, {"budget": 8}), out=tmp_path)
     rows = (tmp_path / "run.sqlite").read_bytes()

@@ -82,9 +82,13 @@ def test_a_description_survives_json(task: str) -> None:
 def test_what_depends_on_machine_task_and_budget_is_filled_in() -> None:
     config = replace(SMALL, optimizer=OptimizerOptions(lr_schedule="linear")).resolved()
     assert config.run.device == "cpu"
-    assert config.optimizer.decay_updates == 15 * 25 // 5
+    assert config.optimizer.decay_updates == 15 * (25 + 1) // 5  # an idle step after each sequence
     for credit in ("bptt", "full-attention"):  # one update a sequence
         assert variant({"credit": credit}, optimizer={"lr_schedule": "cosine"}).resolved().optimizer.decay_updates == 15
+    # Without credit to the past there is an update at every step.
+    assert variant({"credit": "none"}, optimizer={"lr_schedule": "linear"}).resolved().optimizer.decay_updates == 15 * 25
+    gap = variant({}, {"gap": 75}, {"lr_schedule": "linear"})
+    assert gap.resolved().optimizer.decay_updates == 15 * (25 + 75) // 5
     assert variant({"slots": None}).resolved().learner.slots == 32
     assert variant({"slots": None, "retention": "all", "k_att": 2}).resolved().learner.slots == 12
 
@@ -138,6 +142,8 @@ def test_a_damaged_or_foreign_description_is_refused(change: dict[str, Any], mes
         ({"slots": 0}, {}, {}, "slots = 0: must be at least 1"),
         ({"k_top": 0}, {}, {}, "k_top = 0: must be at least 1"),
         ({"slots": 2}, {}, {}, "slots = 2: must be at least k_top = 3"),
+        ({}, {"stop_at": 99.0}, {}, "stop_at = 99: accuracy is from 0 to 1"),
+        ({}, {"seed": 2**64}, {}, "seed = 18446744073709551616: must be at most 4611686018427387904"),
         ({"update_every": 6}, {}, {}, "update_every = 6: must be between 1 and k_trunc = 5"),
         ({"replays": -1}, {}, {}, "replays = -1"),
         ({"hidden": 0}, {}, {}, "hidden = 0"),

@@ -15,11 +15,12 @@ from tyro.conf import Positional, arg
 
 from sabsim.choices import choose
 from sabsim.cli.parse import parse
-from sabsim.errors import ConfigError, RunFolderError
+from sabsim.errors import ConfigError, RunFolderError, StorageError
 from sabsim.runs import RunConfig, RunFolder, load_checkpoint
 from sabsim.runs.checkpoint import Checkpoint
 from sabsim.runs.playing import SEQUENCES, at_length, play
 from sabsim.runs.progress import duration, number
+from sabsim.runs.train import require_same_data
 from sabsim.tasks import Task
 
 
@@ -74,17 +75,22 @@ def main(arguments: Sequence[str]) -> int:
     choose("part", options.part, ("test", "validation"))
     variants = [_variant(config, options, T) for T in options.T or (None,)]
     for variant in variants:
-        _require_same_data(variant, checkpoint)
+        require_same_data(variant, checkpoint)
     console = Console()
-    results = []
+    results, refused = [], None
     for variant in variants:
         result = _play(variant, checkpoint, options, console)
-        folder.write_evaluation(_name(variant, result), result)
         results.append(result)
+        try:
+            folder.write_evaluation(_name(variant, result), result)
+        except StorageError as error:
+            refused = error
     if options.json:
         console.print_json(data=results)
     else:
         console.print(_table(folder, variants[0].task, results))
+    if refused is not None:  # the folder of a colleague, for example: what was found is shown all the same
+        raise refused
     return 0
 
 
@@ -122,13 +128,6 @@ def _play(config: RunConfig, checkpoint: Checkpoint, options: EvaluateOptions, c
             sequences=options.sequences,
             after_sequence=lambda done: progress.update(bar, completed=done),
         )
-
-
-def _require_same_data(config: RunConfig, checkpoint: Checkpoint) -> None:
-    """Raises ConfigError: the data are not those that the run was trained on."""
-    trained_on = checkpoint.states["stream"]
-    if any(trained_on.get(name) != value for name, value in config.task.identity.items()):
-        raise ConfigError(f"{config.task.title}: it has changed since the run was trained on it; put the original back")
 
 
 def _name(config: RunConfig, result: dict[str, Any]) -> str:

@@ -58,13 +58,14 @@ def main(arguments: Sequence[str]) -> int:
     folder = RunFolder(Path(options.run))
     console = Console(highlight=False)
     result = _play(folder, options, console)
-    policy = "greedy" if options.greedy else "sampled"
-    folder.write_evaluation(f"{policy}-seed{result['seed']}-{options.episodes}", result)
     if options.json:
         console.print_json(data=result)
     else:
         console.print(_table(folder, result))
         console.print(_worst(result))
+    # Shown first: where the folder cannot be written, such as a colleague's, that is all there is.
+    policy = "greedy" if options.greedy else "sampled"
+    folder.write_evaluation(f"{policy}-seed{result['seed']}-{options.episodes}", result)
     return 0
 
 

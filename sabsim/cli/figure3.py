@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from sabsim.cli.sweeping import do_all
-from sabsim.errors import SabsimError
+from sabsim.errors import SabsimError, TimeUpError
 from sabsim.reproduce import figure3
 
 if TYPE_CHECKING:
     from sabsim.cli.reproduce import ReproduceOptions
 
 
-def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str) -> None:
+def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str, until: float | None) -> int:
     """Trains, or reads what is in ``out``; draws and writes into ``folder``, with the command that asked for it.
+
+    ``until``: as of ``train``. Returns the exit status: 75 if the time was up before there was anything to draw.
 
     Raises:
         SabsimError: the run failed, or the disk refuses
@@ -27,8 +30,12 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str) 
     from sabsim.runs.folder import RunFolder
     from sabsim.runs.train import train
 
-    planned = figure3.plan(out, quick=options.quick, budget=options.budget)
-    swept = do_all([planned], train, options, gpus=options.gpus)
+    planned = figure3.plan(out, quick=options.quick, budget=options.budget, device=options.device, threads=options.threads)
+    swept = do_all([planned], partial(train, until=until), options, gpus=options.gpus)
+    console = Console(highlight=False)
+    for reason in swept.paused.values():
+        console.print(f"{figure3.NAME}: {reason}", soft_wrap=True, markup=False)
+        return TimeUpError.status
     for reason in swept.failures.values():
         raise SabsimError(f"{figure3.NAME}: {reason}")
     (summary,) = swept.summaries.values()
@@ -48,9 +55,9 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str) 
     }
     written = figure3.write_caption(phases, about, folder, quick=options.quick)
     written += save(recall_map(run, title=_title(summary, quick=options.quick)), folder / figure3.NAME)
-    console = Console(highlight=False)
     console.print(_table(phases, quick=options.quick))
     console.print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True, markup=False)
+    return 0
 
 
 def _title(summary: dict[str, Any], *, quick: bool) -> str:

@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
             if name in TABLES:
                 status = max(status, _reproduce(name, options, out, folder, until))
             else:
-                _draw_figure3(name, options, out, folder)
+                status = max(status, _draw_figure3(name, options, out, folder, until))
     return status
 
 
@@ -133,11 +133,11 @@ def _check_rows(options: ReproduceOptions, names: Sequence[str]) -> None:
         choose("row", row, known)
 
 
-def _draw_figure3(name: str, options: ReproduceOptions, out: Path, folder: Path) -> None:
+def _draw_figure3(name: str, options: ReproduceOptions, out: Path, folder: Path, until: float | None) -> int:
     # Here and not above: what draws takes its time to load, and tables need none of it.
     from sabsim.cli import figure3
 
-    figure3.reproduce(options, out, folder, _command(name, options))
+    return figure3.reproduce(options, out, folder, _command(name, options), until)
 
 
 def _command(name: str, options: ReproduceOptions, *more: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,6 +98,8 @@ def main(arguments: Sequence[str]) -> int:
                 optimizer=stored.optimizer,
             )
             chosen = _parse(options, arguments[1:], task, default)
+    else:
+        chosen = replace(chosen, optimizer=_of_another_kind(chosen.optimizer, recipe_of(chosen.task).optimizer))
     until = end_of(chosen.time.minutes)
     display = make_display(quiet=chosen.folder.quiet)
     summary = train(_config(chosen), out=folder.path, resume=chosen.folder.resume, display=display, until=until)
@@ -124,6 +126,21 @@ def _parse(options: Any, arguments: Sequence[str], task: type[Task], default: An
         description=f"Train online on {task.name}.",
         default=default,
     )
+
+
+def _of_another_kind(asked: OptimizerOptions, recipe: OptimizerOptions) -> OptimizerOptions:
+    """Without what the recipe says of its own optimiser or schedule, where another one was asked for."""
+    found = asked
+    if asked.optimizer != recipe.optimizer:
+        found = _without(found, recipe, ("lr", "warmup_updates"))
+    if asked.lr_schedule != recipe.lr_schedule:
+        found = _without(found, recipe, ("decay_updates",))
+    return found
+
+
+def _without(found: OptimizerOptions, recipe: OptimizerOptions, names: Sequence[str]) -> OptimizerOptions:
+    unset: dict[str, Any] = {name: None for name in names if getattr(found, name) == getattr(recipe, name)}
+    return replace(found, **unset)
 
 
 def _config(chosen: Any) -> RunConfig:

@@ -65,13 +65,22 @@ def read_text(corpus: str, data: str | None = None) -> Text:
     if corpus == "text8":
         found = locate("text8", data)
         return _encoded(found.label, _cut(_decoded(found.paths[0], _unpacked(found.paths[0]))))
+    return _file(corpus)
+
+
+def _file(corpus: str) -> Text:
     path = Path(corpus)
     if not path.is_file():
         raise ConfigError(f"corpus = {corpus!r}: must be one of {', '.join(CORPORA)}, or the path of a UTF-8 text file")
     try:
-        return _encoded(path.name, _cut(_decoded(path, path.read_bytes())))
+        parts = _cut(_decoded(path, path.read_bytes()))
     except OSError as error:
         raise DataError(f"'{path}': cannot be read ({error.strerror})") from error
+    # A character is predicted from the one before it.
+    if min(map(len, parts)) < 2:
+        shares = ", ".join(f"{len(part)} {name}" for name, part in zip(PARTS, parts, strict=True))
+        raise DataError(f"'{path}': is too short, with {shares} characters; each part must have at least 2")
+    return _encoded(path.name, parts)
 
 
 def python_version() -> str:

@@ -26,10 +26,11 @@ _BUDGET = 6_000
 """Sequences: twice what the task takes, so that a tenth of them is short beside the climb, and the last well past it."""
 
 
-def plan(out: Path, *, quick: bool, budget: int | None = None) -> Planned:
+def plan(out: Path, *, quick: bool, budget: int | None = None, device: str = "auto", threads: int = 1) -> Planned:
     """The one run: table 1's SAB (5, 5), seed 0, with one stream recorded and no early stop, in ``out/figure3``.
 
-    ``budget``: sequences, by default 6,000 (quick: the tables'); a run that was begun with more keeps those.
+    ``budget``: sequences, by default 6,000 (quick: the tables'); a run that was begun with more keeps those. ``device``,
+    ``threads``: where it computes.
     """
     folder, table = out / NAME, TABLES[_TABLE]
     wanted = config(table, table.row(_ROW), 0, quick=quick, budget=budget or (None if quick else _BUDGET))
@@ -40,6 +41,8 @@ def plan(out: Path, *, quick: bool, budget: int | None = None) -> Planned:
         eval_every=250,
         record_streams=1,
         record_every=2,
+        device=device,
+        threads=threads,
     )
     return Planned(name=NAME, config=replace(wanted, run=sizes), out=folder)
 

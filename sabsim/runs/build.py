@@ -26,6 +26,8 @@ from sabsim.salience import SALIENCES
 from sabsim.sparsify import SPARSIFIERS
 from sabsim.tasks import TaskStream
 
+MOST_SEED = 2**62
+"""Generators take 64 bits, and some are begun a little above the run's seed."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _PIECES = {
     "salience": tuple(SALIENCES),
@@ -236,7 +238,13 @@ def _check(config: RunConfig) -> None:
     }
     require_at_least(run, least)
     require_at_least(learner, dict.fromkeys(("k_top", "k_trunc", "k_att", "slots"), 1))
-    if learner.slots is not None and learner.slots < learner.k_top:
+    low, high = config.task.bounds
+    if run.stop_at is not None and not low <= run.stop_at <= high:
+        raise ConfigError(f"stop_at = {run.stop_at:g}: {config.task.metric} is from {low:g} to {high:g}")
+    if run.seed > MOST_SEED:
+        raise ConfigError(f"seed = {run.seed}: must be at most {MOST_SEED}")
+    recalls = CREDIT_RULES[choose("credit", learner.credit, CREDIT_RULES)].recalls
+    if recalls and learner.slots is not None and learner.slots < learner.k_top:
         raise ConfigError(
             f"slots = {learner.slots}: must be at least k_top = {learner.k_top}, the number recalled per step"
         )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 import torch
 
 from sabsim.choices import choose
-from sabsim.credit import CREDIT_RULES, CreditRule
+from sabsim.credit import CREDIT_RULES, CreditRule, Immediate
 from sabsim.devices import DEVICES
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.optim import OPTIMIZERS
@@ -44,7 +44,7 @@ _LATER = {
 _GONE = {"centred": False}
 """Options that this version no longer has, with what it does without them: older folders may name that value."""
 _DEFAULT_SLOTS = 32
-_ENDLESS_UPDATES = 3_000
+ENDLESS_UPDATES = 3_000
 """D of the schedules that need no end: copying finds what to attend to in about as many learning signals."""
 _GroupT = TypeVar("_GroupT")
 
@@ -97,7 +97,7 @@ class RunConfig:
         decay = self.optimizer.decay_updates
         if decay is None and self.optimizer.lr_schedule != "constant":
             endless = self.optimizer.lr_schedule in ("inverse", "rsqrt")
-            decay = _ENDLESS_UPDATES if endless else self._updates_of_budget()
+            decay = ENDLESS_UPDATES if endless else self._updates_of_budget(gap)
         kind = OPTIMIZERS[choose("optimizer", self.optimizer.optimizer, OPTIMIZERS)]
         lr, warmup = self.optimizer.lr, self.optimizer.warmup_updates
         return replace(
@@ -149,20 +149,26 @@ class RunConfig:
         """Slots that retention `all` needs: the microstates that one sequence offers."""
         return max(1, self.length // max(1, self.learner.k_att))
 
-    def _updates_of_budget(self) -> int:
-        """Updates until the budget is met. Raises ConfigError: nobody knows how many those will be."""
+    def _updates_of_budget(self, gap: int) -> int:
+        """Updates until the budget is met, those in idle steps too.
+
+        Raises:
+            ConfigError: nobody knows how many those will be
+        """
         if self.learner.trigger != "clock":
             raise ConfigError(
                 f"lr_schedule = {self.optimizer.lr_schedule!r}: with trigger {self.learner.trigger!r} it is not known "
                 "how many updates there will be; give decay_updates"
             )
-        steps = ceil(self.run.budget / max(1, self.run.streams)) * self.task.period
+        steps = ceil(self.run.budget / max(1, self.run.streams)) * (self.task.period + gap)
         return max(1, steps // (self._block * (1 + max(0, self.optimizer.restarts))))
 
     @property
     def _block(self) -> int:
         """Steps between updates; what is not allowed is refused by the credit rule."""
         rule = CREDIT_RULES.get(self.learner.credit)
+        if rule is Immediate:
+            return 1
         if rule is not None and rule.whole_sequences and self.task.length is not None:
             return self.task.length
         return max(1, self.learner.update_every or self.learner.k_trunc)

@@ -121,9 +121,10 @@ class RunFolder:
         path = self.evaluations / f"{name}.json"
         try:
             self.evaluations.mkdir(exist_ok=True)
+            write_json(path, result)
         except OSError as error:
-            raise storage_error(path, error) from error
-        write_json(path, result)
+            reason = error.__cause__ if isinstance(error, StorageError) else error
+            raise StorageError(f"'{path}': {getattr(reason, 'strerror', None) or reason}; it is not kept there") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

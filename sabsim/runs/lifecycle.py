@@ -39,8 +39,17 @@ def _opened(folder: RunFolder, tables: Tables) -> Iterator[RunDatabase]:
         database.close()
 
 
-def start(folder: RunFolder, loop_of: Callable[[RunDatabase], Runs], *, tables: Tables = TABLES) -> dict[str, Any]:
+def start(
+    folder: RunFolder,
+    loop_of: Callable[[RunDatabase], Runs],
+    *,
+    tables: Tables = TABLES,
+    accepted: Callable[[], None] | None = None,
+) -> dict[str, Any]:
     """Run from the beginning. The first checkpoint comes before the first row.
+
+    Arguments:
+        accepted: called as soon as it is known that the run can be run, before anything of it is
 
     Raises:
         RunFolderError: there are rows, but no checkpoint that they could belong to
@@ -52,17 +61,29 @@ def start(folder: RunFolder, loop_of: Callable[[RunDatabase], Runs], *, tables: 
                 "it, or start again with another --out"
             )
         loop = loop_of(database)
+        if accepted is not None:
+            accepted()
         loop.save()
         return loop.run()
 
 
 def go_on(
-    folder: RunFolder, checkpoint: Checkpoint, loop_of: Callable[[RunDatabase], Runs], *, tables: Tables = TABLES
+    folder: RunFolder,
+    checkpoint: Checkpoint,
+    loop_of: Callable[[RunDatabase], Runs],
+    *,
+    tables: Tables = TABLES,
+    accepted: Callable[[], None],
 ) -> dict[str, Any]:
-    """Run from the last checkpoint, which `loop_of` restores; rows recorded after it are dropped and recorded again."""
+    """Run from the last checkpoint, which `loop_of` restores; rows recorded after it are dropped and recorded again.
+
+    `accepted` as for `start`: a run that is refused, for its database or checkpoint, is left as it was.
+    """
     with _opened(folder, tables) as database:
         database.trim(checkpoint.numbers["rows"])
-        return loop_of(database).run()
+        loop = loop_of(database)
+        accepted()
+        return loop.run()
 
 
 def finished(

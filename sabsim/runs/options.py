@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,21 +11,26 @@ from tyro.conf import arg
 _Text = Annotated[str, arg(metavar="NAME")]
 
 
+def _filled(words: str) -> Callable[[str], str]:
+    """The hint of an option that is filled in later, by these words, unless a task's recipe has a value for it."""
+    return lambda value: f"(default: {words if value == 'None' else value})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LearnerOptions:
     """How the learner computes, remembers and learns. The names allowed are those of `sabsim list`."""
 
     preset: _Text = "stable"
     """Named combination of salience, sparsifier, stored state and readout: stable, paper or released."""
-    salience: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    salience: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_filled("the preset's"))] = None
     """Score a of a microstate against the current state: cosine, dot, mlp, affine or tanh."""
-    sparsify: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    sparsify: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_filled("the preset's"))] = None
     """From scores a to recall weights a_tilde: softmax, relu, normalised or dense."""
-    stores: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    stores: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_filled("the preset's"))] = None
     """What a microstate m holds: h_hat (before recall) or h (after it)."""
-    readout: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    readout: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_filled("the preset's"))] = None
     """What is read out beside h: summary (s) or weights (a_tilde)."""
-    feeds: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the preset's)")] = None
+    feeds: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_filled("the preset's"))] = None
     """What the next step gets: h (after recall) or h_hat (before it: what is recalled is read out and goes no further)."""
     cell: _Text = "lstm"
     """Recurrent cell: lstm, gru or rnn."""
@@ -50,9 +56,9 @@ class LearnerOptions:
     """Steps through which credit flows without a jump, and around a replayed microstate (k_trunc)."""
     k_att: Annotated[int, arg(metavar="STEPS")] = 1
     """Every k_att-th state is offered to the macrostate (k_att; credit rule sab)."""
-    replays: Annotated[int | None, arg(metavar="R", help_behavior_hint="(default: k_top)")] = None
+    replays: Annotated[int | None, arg(metavar="R", help_behavior_hint=_filled("k_top"))] = None
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
-    update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: k_trunc)")] = None
+    update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint=_filled("k_trunc"))] = None
     """Steps between parameter updates (u), at most k_trunc."""
     explore: Annotated[float, arg(metavar="TEMPERATURE")] = 10.0
     """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
@@ -70,14 +76,14 @@ class LearnerOptions:
     """Which microstates stay when slots are full: novelty, recent, reservoir, relevancy, surprise or all."""
     slots: Annotated[
         int | None,
-        arg(metavar="S", help_behavior_hint="(default: 32; retention all: a sequence's microstates)"),
+        arg(metavar="S", help_behavior_hint=_filled("32; retention all: a sequence's microstates")),
     ] = None
     """Microstates remembered per stream (size of the macrostate M)."""
-    protect: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 2)")] = None
+    protect: Annotated[int | None, arg(metavar="N", help_behavior_hint=_filled("2"))] = None
     """Newest microstates that retention novelty never drops."""
-    input_effect: Annotated[float | None, arg(metavar="WEIGHT", help_behavior_hint="(default: 1)")] = None
+    input_effect: Annotated[float | None, arg(metavar="WEIGHT", help_behavior_hint=_filled("1"))] = None
     """Weight of what the input did to the state, beside how far the state moved (retention novelty)."""
-    buffer: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: half the slots)")] = None
+    buffer: Annotated[int | None, arg(metavar="N", help_behavior_hint=_filled("half the slots"))] = None
     """Newest microstates in the short-term buffer (nu; retention relevancy, credit screened-attention)."""
 
 
@@ -87,7 +93,7 @@ class OptimizerOptions:
 
     optimizer: _Text = "adam"
     """Rule over the flat parameter vector: adam, rmsprop or sgd."""
-    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint="(default: adam 0.016, else 0.001)")] = None
+    lr: Annotated[float | None, arg(metavar="RATE", help_behavior_hint=_filled("adam 0.016, else 0.001"))] = None
     """Learning rate, per update."""
     clip: Annotated[float, arg(metavar="NORM")] = 1.0
     """Largest global L2 norm of a gradient; a longer one is shortened to it. 0 clips nothing."""
@@ -104,26 +110,26 @@ class OptimizerOptions:
     With explore_fades such a signal counts by what recall has found.
     Linear and cosine: to 0, in updates."""
     decay_updates: Annotated[
-        int | None, arg(metavar="UPDATES", help_behavior_hint="(default: inverse, rsqrt 3000, else those of the budget)")
+        int | None, arg(metavar="UPDATES", help_behavior_hint=_filled("inverse, rsqrt 3000, else those of the budget"))
     ] = None
     """D of inverse and rsqrt, in updates as strong as usual; updates until linear or cosine reaches 0."""
     restarts: Annotated[int, arg(metavar="N")] = 0
     """Times that linear or cosine, once at 0, begins again (warm restarts)."""
     lr_floor: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Share of the learning rate below which inverse and rsqrt do not fall."""
-    warmup_updates: Annotated[int | None, arg(metavar="UPDATES", help_behavior_hint="(default: adam 1000, else 0)")] = None
+    warmup_updates: Annotated[int | None, arg(metavar="UPDATES", help_behavior_hint=_filled("adam 1000, else 0"))] = None
     """Updates over which the learning rate rises to that of the schedule; 0: it begins there."""
-    beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.9)")] = None
+    beta_1: Annotated[float | None, arg(metavar="BETA", help_behavior_hint=_filled("0.9"))] = None
     """Decay of the mean gradient, per update (adam)."""
-    beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint="(default: 0.999)")] = None
+    beta_2: Annotated[float | None, arg(metavar="BETA", help_behavior_hint=_filled("0.999"))] = None
     """Decay of the mean squared gradient, per update (adam)."""
-    eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint="(default: adam 5e-6, rmsprop 1e-8)")] = None
+    eps: Annotated[float | None, arg(metavar="EPS", help_behavior_hint=_filled("adam 5e-6, rmsprop 1e-8"))] = None
     """Added to the root of the mean squared gradient: much smaller gradients make no full step (adam, rmsprop)."""
-    amsgrad: Annotated[bool | None, arg(help_behavior_hint="(default: True)")] = None
+    amsgrad: Annotated[bool | None, arg(help_behavior_hint=_filled("True"))] = None
     """Divide by the root of the greatest mean squared gradient so far, not of today's (adam)."""
-    decay: Annotated[float | None, arg(metavar="DECAY", help_behavior_hint="(default: 0.99)")] = None
+    decay: Annotated[float | None, arg(metavar="DECAY", help_behavior_hint=_filled("0.99"))] = None
     """Decay of the mean squared gradient, per update (rmsprop)."""
-    momentum: Annotated[float | None, arg(metavar="MU", help_behavior_hint="(default: 0)")] = None
+    momentum: Annotated[float | None, arg(metavar="MU", help_behavior_hint=_filled("0"))] = None
     """Share of the last change that is repeated (sgd)."""
 
 
@@ -137,15 +143,15 @@ class RunOptions:
     """Sequences met side by side (B)."""
     stagger: bool = True
     """Put the streams out of phase, each by its own number of steps, evaluations as well (never for credit bptt)."""
-    gap: Annotated[
-        int | None, arg(metavar="STEPS", help_behavior_hint="(default: out of phase 1, or as needed; else 0)")
-    ] = None
+    gap: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint=_filled("out of phase 1, or as needed; else 0"))] = (
+        None
+    )
     """Idle steps after each sequence of a stream.
     By default as few as let its sequences begin at every place of a block of updates, one after the other:
     what is learned at one place need not hold at another."""
     budget: Annotated[int, arg(metavar="SEQUENCES")] = 200_000
     """Training sequences, all streams together; the run ends with the block of steps in which it is met."""
-    stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint="(default: never)")] = None
+    stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint=_filled("never"))] = None
     """Stop before the budget when the held-out metric is this good (accuracy 0..1, or mse)."""
     eval_every: Annotated[int, arg(metavar="SEQUENCES")] = 2_000
     """Training sequences between evaluations on held-out sequences."""

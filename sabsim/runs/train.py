@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def train(
     with folder.locked():
         folder.require_free()
         folder.write_config(parts.config)
-        return start(folder, lambda database: _loop(folder, parts, database, display, until), tables=_tables(parts.config))
+        return start(folder, partial(_loop, folder, parts, display=display, until=until), tables=_tables(parts.config))
 
 
 def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until: float | None) -> dict[str, Any]:
@@ -84,20 +85,27 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until
     if summary is not None:
         return summary
     parts = build(wanted)
-    if wanted != stored:
-        folder.write_config(wanted)
-    folder.summary.unlink(missing_ok=True)
+
+    def accepted() -> None:
+        if wanted != stored:
+            folder.write_config(wanted)
+        folder.summary.unlink(missing_ok=True)
+
+    tables = _tables(wanted)
     if checkpoint is None:
-        return start(folder, lambda database: _loop(folder, parts, database, display, until), tables=_tables(parts.config))
+        anew = partial(_loop, folder, parts, display=display, until=until)
+        return start(folder, anew, tables=tables, accepted=accepted)
 
     def restored(database: RunDatabase) -> Loop:
-        loop = _loop(folder, parts, database, display, until)
+        loop = _loop(folder, parts, database, display=display, until=until)
         loop.load_state_dict(checkpoint.numbers, best=checkpoint.states.get("best"))
         display.note(f"'{folder.path}' goes on from {done} {wanted.task.unit}")
         return loop
 
+    # Another text may make another learner; that is not what is to be said of it.
+    require_same_data(wanted, checkpoint)
     _restore(checkpoint, parts, folder)
-    return go_on(folder, checkpoint, restored, tables=_tables(wanted))
+    return go_on(folder, checkpoint, restored, tables=tables, accepted=accepted)
 
 
 def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) -> RunConfig:
@@ -135,7 +143,7 @@ def _tables(config: RunConfig) -> Tables:
     return tables_of(TABLES, record_hidden=config.run.record_hidden)
 
 
-def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Display, until: float | None) -> Loop:
+def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, *, display: Display, until: float | None) -> Loop:
     run, credit = parts.config.run, parts.learner.credit
     torch.set_num_threads(run.threads)
     if parts.learner.device.type == "cuda":
@@ -152,6 +160,13 @@ def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, display: Displ
         hidden=parts.learner.network.hidden if run.record_hidden else None,
     )
     return Loop(parts=parts, folder=folder, database=database, recorder=recorder, display=display, until=until)
+
+
+def require_same_data(config: RunConfig, checkpoint: Checkpoint) -> None:
+    """Raises ConfigError: the data are not those that the run was trained on."""
+    trained_on = checkpoint.states["stream"]
+    if any(trained_on.get(name, value) != value for name, value in config.task.identity.items()):
+        raise ConfigError(f"{config.task.title}: it has changed since the run was trained on it; put the original back")
 
 
 def _restore(checkpoint: Checkpoint, parts: Parts, folder: RunFolder) -> None:

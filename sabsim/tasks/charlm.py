@@ -131,13 +131,16 @@ class CharLM(Task):
         """
         kinds, train, test = self.d_in, self.text.parts["train"], self.text.parts["test"]
         single = np.bincount(train, minlength=kinds) + 1.0
-        pairs = np.ones((kinds, kinds))
-        np.add.at(pairs, (train[:-1], train[1:]), 1)
-        of_single, of_pairs = single / single.sum(), pairs / pairs.sum(1, keepdims=True)
+        # Only of the pairs that occur: of all that could there are as many as kinds squared.
+        pairs, count = np.unique(_pairs(train, kinds), return_counts=True)
+        wanted = _pairs(test, kinds)
+        place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+        met = np.where(pairs[place] == wanted, count[place], 0)
+        before = np.bincount(train[:-1], minlength=kinds)[test[:-1]]
         return {
             "equal bpc": log2(kinds),
-            "frequencies bpc": float(-np.log2(of_single[test[1:]]).mean()),
-            "pairs bpc": float(-np.log2(of_pairs[test[:-1], test[1:]]).mean()),
+            "frequencies bpc": float(-np.log2(single[test[1:]] / single.sum()).mean()),
+            "pairs bpc": float(-np.log2((met + 1) / (before + kinds)).mean()),
         }
 
     def _open(self, options: StreamOptions) -> TextStream:
@@ -174,7 +177,6 @@ class TextStream(TaskStream):
 
         kinds = task.d_in
         self._pair = self._buffer(2, dtype=torch.int64)
-        self._one_hot = torch.eye(kinds, dtype=self.dtype, device=self.device)
         self._x = torch.zeros(self.streams, kinds, dtype=self.dtype, device=self.device)
         self._scored, self._first, self._last = self._flags
         self._mark_end()
@@ -188,7 +190,7 @@ class TextStream(TaskStream):
         if at in self._changes:
             self._mark_end()
         self._pair.copy_(self._codes[at : at + 2])
-        torch.index_select(self._one_hot, 0, self._pair[0], out=self._x)
+        self._x.zero_().scatter_(1, self._pair[:1].t(), 1)
         self._first.fill_(at % self.length == 0)
         self.clock += 1
         ends = self.clock % self.length == 0
@@ -226,7 +228,8 @@ class TextStream(TaskStream):
             self.completed += self.streams
             self.sequences.add_(self.streams)
         weight, scored = (part.repeat(count, 1) for part in (self._weight, self._scored))
-        return TaskStep(self._one_hot[codes[:-1]], codes[1:], weight, scored, first, last)
+        x = self._x.new_zeros(count, *self._x.shape).scatter_(2, codes[:-1].unsqueeze(2), 1)
+        return TaskStep(x, codes[1:], weight, scored, first, last)
 
     def begins_at(self, clock: int) -> bool:
         """Whether the step given at `clock` is the first that the streams read."""
@@ -274,6 +277,11 @@ class TextStream(TaskStream):
 
     def _buffers(self) -> dict[str, Tensor]:
         return {}
+
+
+def _pairs(codes: np.ndarray, kinds: int) -> np.ndarray:
+    """A number for each character and the one after it, `(characters - 1,)`."""
+    return codes[:-1].astype(np.int64) * kinds + codes[1:]
 
 
 def _text_before(task: CharLM, part: Part) -> np.ndarray:

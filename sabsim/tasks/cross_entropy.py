@@ -15,9 +15,8 @@ class CrossEntropy:
     """
 
     def __init__(self, *, streams: int, classes: int, like: Tensor) -> None:
-        self._one_hot = torch.eye(classes, dtype=like.dtype, device=like.device)
-        self._wanted = torch.zeros(streams, classes, dtype=like.dtype, device=like.device)
-        self.gradient = torch.zeros_like(self._wanted)
+        self._minus_one = torch.full((streams, 1), -1, dtype=like.dtype, device=like.device)
+        self.gradient = torch.zeros(streams, classes, dtype=like.dtype, device=like.device)
         """of the weighted loss summed over the streams and divided by their number, `(B, classes)`"""
 
     def score(self, y: Tensor, target: Tensor, weight: Tensor, *, loss: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,8 +33,7 @@ class CrossEntropy:
         log_p = torch.log_softmax(y.detach(), 1)
         of_target = log_p.gather(1, target.unsqueeze(1)).squeeze(1)
         torch.mul(of_target, weight, out=loss).neg_()
-        torch.index_select(self._one_hot, 0, target, out=self._wanted)
-        torch.exp(log_p, out=self.gradient).sub_(self._wanted)
+        torch.exp(log_p, out=self.gradient).scatter_add_(1, target.unsqueeze(1), self._minus_one)
         self.gradient.mul_(weight.unsqueeze(1)).div_(len(target))
         return log_p, of_target
 
@@ -52,6 +50,6 @@ class CrossEntropy:
         """
         log_p = torch.log_softmax(y.detach(), 2)
         of_target = log_p.gather(2, target.unsqueeze(2)).squeeze(2)
-        gradient = torch.exp(log_p).sub_(self._one_hot[target])
+        gradient = torch.exp(log_p).scatter_add_(2, target.unsqueeze(2), self._minus_one.expand(len(target), -1, -1))
         gradient.mul_(weight.unsqueeze(2)).div_(target.shape[1])
         return (of_target * weight).neg_(), gradient, log_p, of_target
