@@ -67,8 +67,8 @@ def read_agent_run(path: str | Path) -> AgentRun:
     _check_description(run)
     steps = read_table(run, "steps", (*_STEPS, "causal_step"), "ORDER BY stream, step")
     episodes = read_table(run, "episodes", _EPISODES, "ORDER BY stream, episode")
-    replays, remindings, left_out = read_events(run, steps, episodes, AgentRun.signals)
-    return AgentRun(run, steps, replays, remindings, episodes, left_out)
+    events = read_events(run, steps, episodes, AgentRun.signals)
+    return AgentRun(run=run, steps=steps, episodes=episodes, **events._asdict())
 
 
 def _check_description(run: Run) -> None:

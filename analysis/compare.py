@@ -23,6 +23,8 @@ _NAMED = 4
 """From so many runs on only the first and the last are named."""
 _DRAWS = 99_999
 """Permutations of seeds; where there are fewer, all of them."""
+_DIGITS = 12
+"""Differences that agree so far, as shares of all values together, are equal but for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +102,17 @@ def two_samples(first: ArrayLike, second: ArrayLike, *, seed: int = 0, confidenc
 
 
 def permutation_p(first: Floats, second: Floats, *, draws: int = _DRAWS, seed: int = 0) -> float:
-    """p of `two_samples`, without its checks and its interval."""
+    """p of `two_samples`, without its checks and its interval.
+
+    Differences that are equal but for rounding, as of shares added up in another order, count as equal.
+    """
+    scale = float(np.abs(first).sum() + np.abs(second).sum()) or 1.0
+
+    def rounded(first: Floats, second: Floats, axis: int = -1) -> Any:
+        return np.round(_difference(first, second, axis) / scale, _DIGITS)
+
     result: Any = stats.permutation_test(
-        (first, second), _difference, n_resamples=draws, vectorized=True, rng=np.random.default_rng(seed)
+        (first, second), rounded, n_resamples=draws, vectorized=True, rng=np.random.default_rng(seed)
     )
     return float(result.pvalue)
 

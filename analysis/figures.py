@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,28 @@ _ENLARGED = "Enlarged: the steps that are scored"
 _FRAMED = "; framed in blue: the step at which the symbol they want was shown"
 _AXES = {False: ("training sequences", "held-out accuracy"), True: ("environment steps", "success in evaluation episodes")}
 """What a learning curve is drawn over, and of what it is, for supervised runs and for agents'."""
+_ERRORS = {"mse": "held-out mean squared error", "bpc": "held-out bits per character"}
+"""What it is of for tasks that are measured by an error."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The axis of a metric: its `label`, from 0 to `top`; what is drawn is `factor` times the metric."""
+
+    label: str
+    factor: float
+    top: float
+
+    def words(self, value: float) -> str:
+        """A value as it is drawn."""
+        return f"{value:.1f} %" if self.factor == 100 else f"{value:.3g}"
+
+    @classmethod
+    def of(cls, run: Run, values: Iterable[float]) -> _Scale:
+        """A share of cases is shown in percent, an error as it is, up to the greatest of `values`."""
+        if run.agent or run.metric not in _ERRORS:
+            return cls(f"{_AXES[run.agent][1]} (%)", 100.0, 100.0)
+        return cls(_ERRORS[run.metric], 1.0, 1.05 * max(values))
 
 
 def learning_curves(
@@ -31,7 +54,8 @@ def learning_curves(
 ) -> Figure:
     """Held-out accuracy of several runs against training sequences, each line labelled where it ends.
 
-    Of agents' runs: success in evaluation episodes against environment steps. Of several runs under one name (seeds) each
+    Of adding and charlm: the mean squared error, the bits per character. Of agents' runs: success in evaluation episodes
+    against environment steps. Of several runs under one name (seeds) each
     is a thin line, and their mean a thick one.
 
     Arguments:
@@ -49,27 +73,32 @@ def learning_curves(
     first = next(iter(groups.values()))[0]
     if any(run.agent != first.agent for group in groups.values() for run in group):
         raise ConfigError(f"runs = {', '.join(runs)}: agents' runs and supervised ones share no axes")
-    known = {name.removesuffix(" accuracy"): v for name, v in first.baselines.items() if name.endswith(" accuracy")}
-    done, score = _AXES[first.agent]
+    ending = f" {first.metric}"
+    known = {name.removesuffix(ending): v for name, v in first.baselines.items() if name.endswith(ending)}
     seeds = {name: [run.curve() for run in group] for name, group in groups.items()}
     curves = {name: _mean(group) for name, group in seeds.items()}
+    known = known if levels is None else dict(levels)
+    greatest = [float(curve.metric.max()) for group in seeds.values() for curve in group]
+    scale = _Scale.of(first, [*greatest, *known.values()])
     with styled():
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
-        _levels(axes, known if levels is None else levels)
+        _levels(axes, known, scale)
         for place, (curve, colour) in enumerate(zip(curves.values(), _colours(len(curves)), strict=True)):
             # The first run lies on top: it is what the figure is about. The marker is for the last point only.
-            (line,) = axes.plot(curve.sequences, 100 * curve.metric, color=colour, clip_on=False, zorder=3 - place / 10)
+            (line,) = axes.plot(
+                curve.sequences, scale.factor * curve.metric, color=colour, clip_on=False, zorder=3 - place / 10
+            )
             line.set(marker="o", markersize=5, markevery=[-1])
         for group, colour in zip(seeds.values(), _colours(len(seeds)), strict=True):
             for curve in group if len(group) > 1 else ():
-                axes.plot(curve.sequences, 100 * curve.metric, color=colour, linewidth=0.8, alpha=0.45, zorder=2)
-        axes.set(xlabel=f"{done}, all streams together", ylabel=f"{score} (%)", ylim=(0, 100))
+                axes.plot(curve.sequences, scale.factor * curve.metric, color=colour, linewidth=0.8, alpha=0.45, zorder=2)
+        axes.set(xlabel=f"{_AXES[first.agent][0]}, all streams together", ylabel=scale.label, ylim=(0, scale.top))
         axes.set_xlim(0, max(1, *(int(curve.sequences[-1]) for curve in curves.values())))
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.grid(axis="y", color="#E8E8E8", linewidth=0.8)
         axes.set_axisbelow(True)
-        _label_ends(axes, curves)
+        _label_ends(axes, curves, scale)
         _title(axes, title)
     return figure
 
@@ -147,15 +176,15 @@ def _colours(count: int) -> list[str]:
     return [PALETTE[i % len(PALETTE)] for i in range(count)]
 
 
-def _levels(axes: Axes, known: Mapping[str, float]) -> None:
+def _levels(axes: Axes, known: Mapping[str, float], scale: _Scale) -> None:
     """Scores that need no learning, as dashed lines with their names on them."""
-    levels = {name: 100 * level for name, level in known.items()}
+    levels = {name: scale.factor * level for name, level in known.items()}
     for name, level in levels.items():
         # At the end a run has left these levels or never will; at the beginning all cross them.
         below = level == min(levels.values())
         axes.axhline(level, color=FAINT, linewidth=1, linestyle=(0, (5, 4)), zorder=1)
         axes.annotate(
-            f"{name} {level:.1f} %",
+            f"{name} {scale.words(level)}",
             (1, level),
             xycoords=("axes fraction", "data"),
             xytext=(-8, -5 if below else 3),
@@ -167,12 +196,13 @@ def _levels(axes: Axes, known: Mapping[str, float]) -> None:
         )
 
 
-def _label_ends(axes: Axes, curves: Mapping[str, Curve]) -> None:
+def _label_ends(axes: Axes, curves: Mapping[str, Curve], scale: _Scale) -> None:
     """Name and last value of each line, right of the axes; labels that would overlap are moved apart."""
-    ends = [100 * float(curve.metric[-1]) for curve in curves.values()]
-    for (name, curve), end, place, colour in zip(curves.items(), ends, _spread(ends), _colours(len(ends)), strict=True):
+    ends = [scale.factor * float(curve.metric[-1]) for curve in curves.values()]
+    places = _spread([100 * end / scale.top for end in ends]) * scale.top / 100
+    for (name, curve), end, place, colour in zip(curves.items(), ends, places, _colours(len(ends)), strict=True):
         axes.annotate(
-            f"{name}\n{end:.1f} %",
+            f"{name}\n{scale.words(end)}",
             (float(curve.sequences[-1]), end),
             xytext=(1.035, place),
             textcoords=("axes fraction", "data"),

@@ -67,6 +67,10 @@ class Remindings:
     weight: Floats
 
 
+_ERRORS = {"adding": "mse", "charlm": "bpc"}
+"""Tasks that are measured by an error; all others are by accuracy."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder. `config` and `summary` are as in its JSON files; `summary` is empty while the run goes on."""
@@ -79,6 +83,11 @@ class Run:
     def agent(self) -> bool:
         """Whether it is an agent's run, not one of a supervised task."""
         return self.config.get("kind") == "agent"
+
+    @property
+    def metric(self) -> str:
+        """What a supervised run is measured by: accuracy (a share; more is better), or mse or bpc (less is better)."""
+        return _ERRORS.get(str(self.config.get("task")), "accuracy")
 
     @property
     def baselines(self) -> dict[str, float]:

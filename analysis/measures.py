@@ -89,13 +89,14 @@ def rates(run: Recorded) -> Rates:
     if not len(episodes["episode"]):
         raise RunFolderError(f"'{run.run.path}': no recorded episode has ended yet")
     ended = keys(episodes["stream"], episodes["episode"])
-    inside = np.isin(keys(run.replays["stream"], run.replays["episode"]), ended)
+    begun = np.concatenate([keys(run.replays["stream"], run.replays["episode"]), run.beyond])
+    inside = np.isin(begun, ended)
     return Rates(
         episodes=len(ended),
         steps=int(episodes["length"].sum()),
         replays=int(inside.sum()),
         single_steps=len(run.steps["step"]),
-        remindings=len(run.remindings["step"]),
+        remindings=len(run.remindings["step"]) + run.remindings_beyond,
     )
 
 

@@ -7,8 +7,8 @@ how much is told there: replays and episodes of the first streams, single steps 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,9 @@ class Recorded:
         remindings: the same of forward events, without `credit`, `replayed_steps` and signal; of recorded steps only
         episodes: those that have ended: `stream`, `episode`, `first_step`, `last_step`, `length`; further columns by kind
         left_out: replays whose episode's beginning is not recorded (the run was stopped in it), or that reach beyond it
+        beyond: of these, those that reach beyond it, each by the key of its episode; in a text, which is not reset where a
+            passage ends, many do. Rates count them
+        remindings_beyond: so many remindings of recorded steps do too
     """
 
     run: Run
@@ -50,6 +53,8 @@ class Recorded:
     remindings: Table
     episodes: Table
     left_out: int
+    beyond: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    remindings_beyond: int = 0
 
     signals: ClassVar[tuple[str, ...]] = ()
     """Columns of `replays` that hold the learning signal at the trigger."""
@@ -143,8 +148,18 @@ def read_table(run: Run, table: str, columns: tuple[str, ...], rest: str) -> Tab
         raise RunFolderError(f"'{run.path / 'run.sqlite'}': table {table} is damaged ({error})") from error
 
 
-def read_events(run: Run, steps: Table, episodes: Table, signals: tuple[str, ...]) -> tuple[Table, Table, int]:
-    """Replays and remindings with the position and the row of their triggers, and how many replays were left out.
+class Events(NamedTuple):
+    """What `Recorded` has of a run's events, by the same names."""
+
+    replays: Table
+    remindings: Table
+    left_out: int
+    beyond: Ints
+    remindings_beyond: int
+
+
+def read_events(run: Run, steps: Table, episodes: Table, signals: tuple[str, ...]) -> Events:
+    """Replays and remindings with the position and the row of their triggers, and which were left out.
 
     Adds `replays`, `credit` and `remindings` to `steps`.
 
@@ -152,15 +167,16 @@ def read_events(run: Run, steps: Table, episodes: Table, signals: tuple[str, ...
         RunFolderError: the database cannot be read
     """
     wanted = (*_EVENTS, "credit", "replayed_steps", "update_step", *signals)
-    replays, left_out = _joined(read_table(run, "events", wanted, _of("replay")), steps, episodes)
-    remindings, _ = _joined(read_table(run, "events", _EVENTS, _of("reminding")), steps, episodes)
+    replays, far, left_out = _joined(read_table(run, "events", wanted, _of("replay")), steps, episodes)
+    remindings, far_reads, _ = _joined(read_table(run, "events", _EVENTS, _of("reminding")), steps, episodes)
     remindings = _chosen(remindings, remindings["row"] >= 0)
     count, inside = len(steps["step"]), replays["row"] >= 0
     here = replays["row"][inside]
     steps["replays"] = np.bincount(here, minlength=count)
     steps["credit"] = np.bincount(here, weights=replays["credit"][inside], minlength=count)
     steps["remindings"] = np.bincount(remindings["row"], minlength=count)
-    return replays, remindings, left_out
+    beyond = keys(far["stream"], far["episode"])
+    return Events(replays, remindings, left_out, beyond, int((far_reads["row"] >= 0).sum()))
 
 
 def rows_at(steps: Table, stream: NDArray[Any], step: NDArray[Any]) -> Ints:
@@ -184,13 +200,13 @@ def _column(values: list[Any], name: str) -> NDArray[Any]:
     return np.array([value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64)
 
 
-def _joined(events: Table, steps: Table, episodes: Table) -> tuple[Table, int]:
-    """Events with `position` and `row`; those that begin before what is recorded of their episode are left out."""
+def _joined(events: Table, steps: Table, episodes: Table) -> tuple[Table, Table, int]:
+    """Events with `position` and `row`, those that begin before their episode apart, and how many are not the former."""
     events["position"] = events["step"] - _first_steps(events, steps, episodes)
-    known = (events["position"] >= events["lag"]) & (events["lag"] >= 1)
-    events = _chosen(events, known)
     events["row"] = rows_at(steps, events["stream"], events["step"])
-    return events, int((~known).sum())
+    known = (events["position"] >= events["lag"]) & (events["lag"] >= 1)
+    beyond = (events["position"] >= 0) & (events["position"] < events["lag"])
+    return _chosen(events, known), _chosen(events, beyond), int((~known).sum())
 
 
 def _chosen(table: Table, rows: Bools) -> Table:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from .compare import Difference
+from .recorded import Recorded
 from .replay_labels import full_label
 from .replay_summary import Across, RunSummary
 from .report.parts import Answer, Missing, NumberTable
@@ -152,6 +153,16 @@ def comparison_table(differences: Sequence[Difference], *, task: bool) -> Number
     )
 
 
+def why_left_out(run: Recorded) -> list[str]:
+    """How many replays of a run are left out, for each reason."""
+    beyond = len(run.beyond)
+    reasons = {
+        "reach beyond the beginning of their episode; only the rates count them": beyond,
+        "belong to an episode whose beginning is not recorded": run.left_out - beyond,
+    }
+    return [f"{count} {why}" for why, count in reasons.items() if count]
+
+
 def missing_measures(summaries: Sequence[RunSummary]) -> list[Missing]:
     """What could not be measured; runs that lack the same for the same reason stand together."""
     found: dict[tuple[str, str], list[str]] = {}
@@ -159,8 +170,7 @@ def missing_measures(summaries: Sequence[RunSummary]) -> list[Missing]:
         name = summary.run.name
         for what, why in summary.missing.items():
             found.setdefault((what.replace("_", " "), why), []).append(name)
-        if summary.run.left_out:
-            why = f"{summary.run.left_out} belong to an episode whose beginning is not recorded"
+        for why in why_left_out(summary.run):
             found.setdefault(("some replays", why), []).append(name)
     return [Missing(what=what, run=", ".join(names), why=why) for (what, why), names in found.items()]
 

@@ -52,7 +52,7 @@ class TaskRun(Recorded):
         """Whether the trigger's answer was wrong; known where its single step is recorded and counts as right or wrong."""
         row = self.replays["row"]
         known = row >= 0
-        if self.what == "adding" or not known.any():
+        if self.run.metric != "accuracy" or not known.any():
             return np.zeros(len(row), dtype=bool), np.zeros(len(row), dtype=bool)
         correct = np.where(known, self.steps["correct"][row], np.nan)
         return correct < 0.5, np.isfinite(correct)
@@ -75,8 +75,8 @@ def read_task_run(path: str | Path) -> TaskRun:
     steps["causal_step"] = _causal_steps(run, steps)
     episodes = read_table(run, "episodes", _EPISODES, "ORDER BY stream, episode")
     episodes["length"] = episodes["last_step"] - episodes["first_step"] + 1
-    replays, remindings, left_out = read_events(run, steps, episodes, TaskRun.signals)
-    return TaskRun(run, steps, replays, remindings, episodes, left_out)
+    events = read_events(run, steps, episodes, TaskRun.signals)
+    return TaskRun(run=run, steps=steps, episodes=episodes, **events._asdict())
 
 
 def read_recorded(path: str | Path) -> AgentRun | TaskRun:

@@ -218,7 +218,7 @@ def test_one_run_goes_into_its_folder(tmp_path: Path, capsys: pytest.CaptureFixt
     shown = capsys.readouterr().out
     assert "one seed has no p-value" in shown
     assert "not finished" in shown
-    assert "1 replays left out" in shown
+    assert "left out: 1 belong to an episode whose" in shown
     assert (run / "analysis" / "stats.json").exists()
 
 

@@ -14,6 +14,7 @@ import pytest
 from sabsim.analysis.causal import causal_fraction
 from sabsim.analysis.peri_reward import peri_reward
 from sabsim.analysis.recall import recall_map
+from sabsim.analysis.replay_answers import why_left_out
 from sabsim.analysis.replay_summary import summarise
 from sabsim.analysis.task_runs import read_task_run
 
@@ -99,6 +100,22 @@ def test_adding_says_that_its_causal_steps_are_not_recorded(tmp_path: Path) -> N
     assert summary.missing["causal_fraction"].startswith("adding draws its causal steps anew")
     assert summary.missing["credit_rewarded"] == "no comparable triggers with both outcomes"
     assert summary.lags is not None
+
+
+def test_a_text_has_no_wrong_answers_and_replays_that_reach_beyond_a_passage(tmp_path: Path) -> None:
+    path = make_task(tmp_path / "run", task="charlm")
+    whole = summarise(path, draws=20)
+    with sqlite3.connect(path / "run.sqlite") as connection:
+        # Half of them, and as many remindings, go to a step of the passage before.
+        connection.execute(
+            f"UPDATE events SET source_step = source_step - {LENGTH}, lag = lag + {LENGTH} WHERE episode > 0 AND id % 2"
+        )
+        (moved,) = connection.execute("SELECT count(*) FROM events WHERE kind = 'replay' AND lag > 22").fetchone()
+    found = summarise(path, draws=20)
+    assert found.missing["credit_rewarded"] == "no comparable triggers with both outcomes"
+    assert found.rates == whole.rates
+    assert found.run.left_out == len(found.run.beyond) == moved > 100
+    assert why_left_out(found.run) == [f"{moved} reach beyond the beginning of their episode; only the rates count them"]
 
 
 # The command

@@ -162,6 +162,21 @@ def test_learning_curves_label_lines_and_levels(folder: Path, tmp_path: Path) ->
         learning_curves({}, title="")
 
 
+def test_learning_curves_of_an_error_are_no_percentages(folder: Path) -> None:
+    for name, value in (
+        ("config.json", {"format": 4, "task": "charlm"}),
+        ("summary.json", {"baselines": {"equal bpc": 2.0}}),
+    ):
+        (folder / name).write_text(json.dumps(value))
+    figure = learning_curves({"text": read_run(folder)}, title="What")
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "held-out bits per character"
+    assert axes.get_ylim() == (0, pytest.approx(2.1))
+    assert "text\n0.99" in texts(figure)
+    assert "equal 2" in texts(figure)
+    assert "%" not in texts(figure)
+
+
 @pytest.mark.parametrize("values", [[99, 12, 12.4], [0, 0, 0], [100, 100, 99], [50], [10, 20, 30, 40], [7, 100, 3, 5]])
 def test_labels_do_not_overlap(values: list[float]) -> None:
     places = _spread(values, gap=12, least=4, most=97)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sabsim.analysis.agent_runs import AgentRun
-from sabsim.analysis.compare import two_samples
+from sabsim.analysis.compare import permutation_p, two_samples
 from sabsim.analysis.folders import Run
 from sabsim.analysis.nulls import column_rotation, random_walk, time_swap
 from sabsim.analysis.peri_reward import peri_reward
@@ -206,6 +209,20 @@ def test_two_samples_equal_all_permutations() -> None:
     assert found.p == pytest.approx(min(1, 2 * upper))
     assert found.low is not None
     assert found.low < found.estimate < found.high  # type: ignore[operator]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(185, 193), min_size=8, max_size=8))
+def test_two_samples_count_ties_of_shares(counts: list[int]) -> None:
+    """Shares of 200 cases tie often, and are added up in other orders; p is that of exact fractions."""
+    pooled = [Fraction(count, 200) for count in counts]
+    observed = sum(pooled[:4]) - sum(pooled[4:])
+    chosen = itertools.combinations(range(8), 4)
+    ways = [2 * sum(pooled[i] for i in part) - sum(pooled) for part in chosen]
+    upper = sum(way >= observed for way in ways) / len(ways)
+    lower = sum(way <= observed for way in ways) / len(ways)
+    found = permutation_p(*(np.array([count / 200 for count in part]) for part in (counts[:4], counts[4:])))
+    assert found == pytest.approx(min(1, 2 * min(lower, upper)))
 
 
 def test_gee_estimates_the_log_ratio_and_its_error() -> None:

@@ -24,7 +24,7 @@ from sabsim.cli.report import episode_of
 from sabsim.errors import RunFolderError
 from sabsim.runs import RunConfig, RunDatabase
 from sabsim.runs.database import TABLES
-from sabsim.tasks import Adding, Copying
+from sabsim.tasks import Adding, CharLM, Copying
 
 MOST_BYTES = 8_000_000
 """Of a page."""
@@ -177,6 +177,11 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     adding = score(task_run(tmp_path / "adding", config, {"metrics": rows}, **figures))
     assert (adding.low, adding.high) == pytest.approx((0.0004, 0.0396))
     assert (adding.name, adding.without, adding.learned()) == ("held-out mse", "always one", True)
+    config, rows = RunConfig(task=CharLM()), [(500, 99, "final", 1000, 3.0, 4.3, None, 10, None)]
+    figures = {"bpc": 4.3, "standard_error": 0.01, "baselines": {"equal bpc": 6.7, "frequencies bpc": 4.6}}
+    text = score(task_run(tmp_path / "text", config, {"metrics": rows}, **figures))
+    assert (text.name, text.without, text.share, text.better) == ("held-out bpc", "equal", False, -1)
+    assert text.learned()
     with pytest.raises(RunFolderError, match="no evaluation yet"):
         score(agent_run(tmp_path / "none"))
 

@@ -163,6 +163,7 @@ def test_seeds_made_alike_are_told_together() -> None:
         ("table4", -0.0001, 0.00007, 0.0002, 0.0001, 4, "seeds differ too much"),
         ("table8", 0.39, 0.68, 0.96, 0.911, 3, "seeds differ too much"),
         ("table8", 0.83, 0.88, 0.93, 0.911, 3, "equal"),
+        ("table1", 0.826, 0.95, 1.0, 0.996, 3, "seeds differ too much"),  # cut at 1, it reaches far on the other side
         ("table6", 1.5, 1.6, 1.7, 1.4, 2, "worse"),
         ("table6", 1.2, 1.3, 1.35, 1.4, 2, "better"),
     ],
@@ -184,6 +185,10 @@ def test_a_row_that_cannot_be_compared_says_why() -> None:
     assert verdict("table1", row, None) == "no figure at hand"
     assert verdict("table1", one, figure) == "one seed: not judged"
     assert verdict("table1", failed, figure) == "failed"
+    assert verdict("table1", replace(row, mean=float("nan")), figure) == "failed"
+    some = replace(row, failures={7: "not finite", 8: "not finite"})
+    count = len(row.scores)
+    assert verdict("table1", some, figure) == f"{verdict('table1', row, figure)}; 2 of {count + 2} seeds failed"
 
 
 # What is kept from call to call
@@ -203,6 +208,14 @@ def test_a_row_is_replaced_only_by_the_same_row(tmp_path: Path) -> None:
         ("SAB (10, 10)", 0.7),
     ]
     assert [item.command for item in merged][:3] == ["the first", "the second", "the second"]
+
+
+def test_a_row_that_is_not_finished_replaces_none_that_is() -> None:
+    """Time was up before as many seeds were done as the file holds."""
+    (sab,), (one,) = rows("SAB (5, 5)", accuracy=0.5), rows("SAB (5, 5)", accuracy=0.9, seeds=1)
+    assert merge("table1", [sab], [one], paused={"SAB (5, 5)"}) == [sab]
+    assert merge("table1", [one], [sab], paused={"SAB (5, 5)"}) == [sab]
+    assert merge("table1", [sab], [one]) == [one]
 
 
 def test_a_row_of_another_revision_is_kept_at_the_end() -> None:

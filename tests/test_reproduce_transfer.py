@@ -145,6 +145,10 @@ def test_rows_of_calls_before_stay(tmp_path: Path) -> None:
     )
     found = transfer.merged("transfer", transfer.stored_transfers("transfer", tmp_path), [scored("SAB (5, 5)", 1.0)])
     assert found == [scored("SAB (5, 5)", 1.0), scored("RelLSTM (10, 15)", 0.9)]
+    # Played at one T so far: the others stay, and so does what has more seeds.
+    longer, several = replace(found[0], T=400), replace(found[0], scores={0: 0.7, 1: 0.8})
+    assert transfer.merged("transfer", [several, longer], [found[0]]) == [several, longer]
+    assert transfer.merged("transfer", [found[0], longer], [several]) == [several, longer]
 
 
 def test_damaged_accuracies_by_T_are_told_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,8 @@ from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentRunOptions
 from sabsim.agents.ambrose import work
 
 import sabsim.runs.sweep as sweep_module
-from sabsim.errors import ConfigError, SabsimError
+from sabsim.errors import ConfigError, SabsimError, TimeUpError
+from sabsim.runs import Display
 from sabsim.runs.sweep import Planned, SweepDisplay, sweep
 
 SMALL = AgentConfig(
@@ -54,6 +55,27 @@ def test_runs_wait_for_others_and_failures_are_told(tmp_path: Path) -> None:
     again = sweep([runs[1], runs[0]], work, jobs=1, display=SweepDisplay(2, quiet=True))
     assert again.summaries == found.summaries
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoint.safetensors")} == before
+
+
+def too_large(config: AgentConfig, *, out: Path, resume: bool, display: Display) -> dict[str, Any]:
+    """Work that finds no memory for seed 1, and no time for seed 2."""
+    if config.run.seed == 1:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] not enough memory\nbacktrace")
+    if config.run.seed == 2:
+        raise TimeUpError("time is up at 0 steps")
+    return {"seconds": 1.0}
+
+
+def test_an_unforeseen_error_of_one_run_does_not_stop_the_others(tmp_path: Path) -> None:
+    runs = [
+        Planned(name=str(seed), config=replace(SMALL, run=replace(SMALL.run, seed=seed)), out=tmp_path / str(seed))
+        for seed in range(4)
+    ]
+    runs.append(replace(runs[0], name="later", after="2"))
+    found = sweep(runs, too_large, jobs=1, display=SweepDisplay(len(runs), quiet=True))
+    assert found.summaries.keys() == {"0", "3"}
+    assert found.failures == {"1": "RuntimeError: [enforce fail at alloc_cpu.cpp] not enough memory"}
+    assert found.paused == {"2": "time is up at 0 steps", "later": "waited for 2, which is not finished"}
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the sweep's process")

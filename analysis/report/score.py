@@ -11,8 +11,6 @@ from sabsim.errors import RunFolderError
 
 from ..folders import Run
 
-_LOWER_IS_BETTER = {"adding": "mse"}
-"""Tasks that are measured by an error; all others by accuracy."""
 _NORMAL = 1.96
 """Standard errors in half a 95 % interval."""
 
@@ -121,7 +119,7 @@ def _supervised(run: Run) -> Score:
     if not rows:
         raise RunFolderError(f"'{run.path}': no held-out evaluation yet")
     sequences, evaluated, estimate = rows[-1]
-    name = _LOWER_IS_BETTER.get(str(run.config.get("task")), "accuracy")
+    name = run.metric
     error = run.summary.get("standard_error")
     known = {words.removesuffix(f" {name}"): value for words, value in run.baselines.items()}
     without, before = next(iter(known.items()), ("untrained", rows[0][2] if rows[0][0] == 0 else None))
@@ -135,5 +133,5 @@ def _supervised(run: Run) -> Score:
         before=before,
         without=without,
         share=name == "accuracy",
-        better=-1 if name in _LOWER_IS_BETTER.values() else 1,
+        better=1 if name == "accuracy" else -1,
     )

@@ -222,6 +222,8 @@ def _number(value: float | None) -> str:
 
 def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | str) -> None:
     """What the table does not show: the labels' test, why numbers are missing, and what must not be read into them."""
+    from sabsim.analysis.replay_answers import why_left_out
+
     which = "wrong answers minus right" if summaries[0].task else "rewarded triggers minus comparable others"
     if isinstance(labels, str):
         console.print(f"log10 credit, {which}: {labels}", soft_wrap=True)
@@ -234,10 +236,8 @@ def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | st
     for summary in summaries:
         for name, reason in summary.missing.items():
             console.print(f"{summary.run.name}: {name.replace('_', ' ')}: {reason}", soft_wrap=True)
-        if summary.run.left_out:
-            console.print(
-                f"{summary.run.name}: {summary.run.left_out} replays left out, of an episode that is not recorded"
-            )
+        for why in why_left_out(summary.run):
+            console.print(f"{summary.run.name}: some replays are left out: {why}", soft_wrap=True, markup=False)
         if not summary.run.run.summary:
             console.print(f"{summary.run.name}: the run is not finished; this is what it has recorded so far")
     if len(summaries) < 6:

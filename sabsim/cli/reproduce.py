@@ -197,7 +197,8 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
     new = figures_of(name, summaries, found.failures, command=_command(name, options, "--seeds", str(options.seeds)))
     finished = finished_runs(name, out, quick=options.quick)
     left = figures_of(name, finished, {})
-    rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
+    paused = {item.row for item in figures_of(name, {}, found.paused)}
+    rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left, paused)
     _show(name, rows, quick=options.quick)
     written = write_table(name, rows, folder, quick=options.quick)
     if lengths := transfer.transfers(name, out, finished | summaries, quick=options.quick):

@@ -112,7 +112,8 @@ def transfers(name: str, out: Path, summaries: Mapping[str, Mapping[str, Any]], 
     for row in TABLES[name].rows:
         for T in lengths_of(name, quick=quick):
             scores = {}
-            for path in sorted((out / name / row.folder).glob("[0-9]*"), key=lambda path: int(path.name)):
+            seeds = [path for path in (out / name / row.folder).glob("[0-9]*") if path.name.isdigit()]
+            for path in sorted(seeds, key=lambda path: int(path.name)):
                 summary = summaries.get(run_name(name, row, int(path.name)))
                 if summary is None:
                     continue
@@ -145,10 +146,13 @@ def stored_transfers(name: str, folder: Path) -> list[Transfer]:
 
 
 def merged(name: str, earlier: Sequence[Transfer], new: Sequence[Transfer]) -> list[Transfer]:
-    """All rows in the table's order; those of ``new`` replace the same rows of ``earlier``."""
-    again = {item.row for item in new}
-    rows = [*(item for item in earlier if item.row not in again), *new]
-    return sorted(rows, key=lambda item: (TABLES[name].place(item.row), item.T))
+    """All rows in the table's order; those of ``new`` replace the same rows at the same T, unless they have fewer seeds."""
+    found = {(item.row, item.T): item for item in earlier}
+    for item in new:
+        before = found.get((item.row, item.T))
+        if before is None or len(item.scores) >= len(before.scores):
+            found[item.row, item.T] = item
+    return sorted(found.values(), key=lambda item: (TABLES[name].place(item.row), item.T))
 
 
 def as_lines(name: str, found: Sequence[Transfer], *, quick: bool) -> list[list[str]]:

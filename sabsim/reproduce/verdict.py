@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 from .figures import Figures
 from .paper import Published
 from .tables import TABLES
@@ -24,13 +26,14 @@ RULE = (
 
 def verdict(table: str, item: Figures, paper: Published | None) -> str:
     """What the rule says of one row of ``table``."""
-    if item.mean is None:
+    if item.mean is None or not isfinite(item.mean):
         return FAILED
+    failed = f"; {len(item.failures)} of {len(item.failures) + len(item.scores)} seeds failed" if item.failures else ""
     if paper is None:
-        return NONE
+        return NONE + failed
     word = judged(item.mean, item.low, item.high, paper, higher_is_better=TABLES[table].task.higher_is_better)
     stops = item.solved and item.stop_at is not None and word != ONE_SEED
-    return f"{word} (stops at {item.stop_at:g})" if stops else word
+    return (f"{word} (stops at {item.stop_at:g})" if stops else word) + failed
 
 
 def judged(mean: float, low: float | None, high: float | None, paper: Published, *, higher_is_better: bool) -> str:
@@ -39,7 +42,7 @@ def judged(mean: float, low: float | None, high: float | None, paper: Published,
         return ONE_SEED
     half = 0.5 * 10.0**-paper.digits
     if low <= paper.value + half and paper.value - half <= high:
-        wide = (high - low) / 2 > half + _WIDE * paper.value
+        wide = max(mean - low, high - mean) > half + _WIDE * paper.value
         return UNCLEAR if wide else EQUAL
     return BETTER if (mean > paper.value) is higher_is_better else WORSE
 

@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -195,10 +195,11 @@ def _ready(waiting: Mapping[str, Planned], found: Swept) -> list[str]:
 
 def _drop_hopeless(waiting: dict[str, Planned], found: Swept, display: SweepDisplay) -> None:
     """Runs that wait for one that has failed, or has not come to its end, fail with it."""
-    lost = found.failures | found.paused
-    for name in [name for name, run in waiting.items() if run.after in lost]:
-        found.failures[name] = f"waited for {waiting.pop(name).after}, which failed"
-        display.ended(name, found.failures[name])
+    for name in [name for name, run in waiting.items() if run.after in found.failures | found.paused]:
+        after = waiting.pop(name).after
+        lost, how = (found.failures, "failed") if after in found.failures else (found.paused, "is not finished")
+        lost[name] = f"waited for {after}, which {how}"
+        display.ended(name, lost[name])
 
 
 def _take(hands: Hands, future: Future[dict[str, Any]], name: str, found: Swept, display: SweepDisplay) -> None:
@@ -211,6 +212,12 @@ def _take(hands: Hands, future: Future[dict[str, Any]], name: str, found: Swept,
     except SabsimError as error:
         found.failures[name] = str(error)
         display.ended(name, f"failed: {error}")
+    except BrokenExecutor:
+        raise
+    except Exception as error:  # no memory, for example: the other runs have nothing to do with it
+        told = (str(error).splitlines() or [""])[0]
+        found.failures[name] = f"{type(error).__name__}: {told}"
+        display.ended(name, f"failed: {found.failures[name]}")
 
 
 # In the processes
