@@ -20,7 +20,7 @@ class AgentLearnerOptions:
     """How the agent's learner sees, computes, remembers and assigns credit."""
 
     credit: _Text = "sab"
-    """How a learning signal becomes a gradient; the names are listed above."""
+    """How a learning signal becomes a gradient; 'sabsim agent --help' lists the names."""
     window: Annotated[int, arg(metavar="STEPS")] = 5
     """Steps between two updates; returns look as far ahead as the window's end."""
     k_trunc: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint="(default: the window)")] = None
@@ -75,7 +75,7 @@ class AgentLearnerOptions:
     replays: Annotated[int, arg(metavar="R")] = 4
     """Microstates replayed at most, per stream and update (credit sab)."""
     explore: Annotated[float, arg(metavar="TEMPERATURE")] = 0.0
-    """Temperature at which half of the episodes draw what they recall; 0: none do."""
+    """Temperature at which half of the episodes, later fewer if recall does without, draw what they recall; 0: none do."""
     negligible: Annotated[float, arg(metavar="SHARE")] = 0.02
     """Credits below this share of an update's greatest are not replayed."""
     replay_threshold: Annotated[float, arg(metavar="FACTOR")] = 0.0

@@ -7,7 +7,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from itertools import combinations, product
+from itertools import combinations, cycle, product
 
 import pytest
 import torch
@@ -328,7 +328,7 @@ ONLINE = [
 
 NATIVE_ONLINE = [
     Case(retention=name, stores=stores, feeds=feeds)
-    for name, stores, feeds in zip(RETENTIONS, ["h_hat", "h"] * 3, ["h", "h", "h_hat"] * 2, strict=True)
+    for name, stores, feeds in zip(RETENTIONS, cycle(["h_hat", "h"]), cycle(["h", "h", "h_hat"]), strict=False)
 ]
 BOTH = [("torch", case) for case in ONLINE] + [pytest.param("native", case, marks=compiled) for case in NATIVE_ONLINE]
 

@@ -25,7 +25,7 @@ its digests; what is there and whole is kept, so a fetch that was broken off goe
 
 Data lie in folders of their names: DIR/ptb, DIR/text8, DIR/mnist. DIR is --data, else that of SABSIM_DATA, else a cache
 folder of yours, and 'sabsim run charlm' and 'sabsim run pixels' look there in the same order. Neither task needs data to
-begin with: '--corpus docs' and '--images digits' are always at hand."""
+begin with: '--corpus docs' is always at hand, '--images digits' with scikit-learn (pip install 'sabsim[digits]')."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ _EXAMPLES = """examples:
   sabsim run copying --T 100 --credit sab --replays 0      (recall without replay)
   sabsim run adding --T 200 --credit tbptt --k-trunc 20    (the same learner without recall)
   sabsim run charlm --corpus ptb --data DIR                (DIR/ptb/ptb.train.txt ...; 'sabsim data --help')
-  sabsim run pixels --images digits                        (no data needed)
+  sabsim run pixels --images digits                        (no data needed, but sabsim[digits])
   sabsim run copying --out runs/copying --resume           (go on after a kill, with the options it had)"""
 
 

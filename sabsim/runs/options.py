@@ -142,7 +142,8 @@ class RunOptions:
     streams: Annotated[int, arg(metavar="B")] = 8
     """Sequences met side by side (B)."""
     stagger: bool = True
-    """Put the streams out of phase, each by its own number of steps, evaluations as well (never for credit bptt)."""
+    """Put the streams out of phase, each by its own number of steps, evaluations as well.
+    Never where whole sequences are learned (credits bptt, full-attention, screened-attention), nor in a text."""
     gap: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint=_filled("out of phase 1, or as needed; else 0"))] = (
         None
     )
@@ -152,11 +153,11 @@ class RunOptions:
     budget: Annotated[int, arg(metavar="SEQUENCES")] = 200_000
     """Training sequences, all streams together; the run ends with the block of steps in which it is met."""
     stop_at: Annotated[float | None, arg(metavar="METRIC", help_behavior_hint=_filled("never"))] = None
-    """Stop before the budget when the held-out metric is this good (accuracy 0..1, or mse)."""
+    """Stop before the budget when the held-out metric is this good (accuracy 0..1, mse, or bits per character)."""
     eval_every: Annotated[int, arg(metavar="SEQUENCES")] = 2_000
     """Training sequences between evaluations on held-out sequences."""
     eval_sequences: Annotated[int, arg(metavar="SEQUENCES")] = 256
-    """Held-out sequences in an evaluation; the final one takes at least 1,000."""
+    """Held-out sequences in an evaluation; the final one takes at least 1,000, and of data the whole part."""
     checkpoint_every: Annotated[int, arg(metavar="SEQUENCES")] = 5_000
     """Training sequences between checkpoints."""
     record_streams: Annotated[int, arg(metavar="N")] = 1

@@ -29,7 +29,7 @@ class Pixels(Task):
     next. Held-out images are played once each, in an order that the seed decides, so that a part of them is a fair sample.
 
     Arguments:
-        images: digits (8x8 pixels, 64 steps; scikit-learn's, always at hand) or mnist (28x28 pixels, 784 steps)
+        images: digits (8x8 pixels, 64 steps; of scikit-learn, extra sabsim[digits]) or mnist (28x28 pixels, 784 steps)
         permuted: show the pixels in a random order, the same for all images
         permutation: seed of that order
         data: folder of data sets; by default that of SABSIM_DATA, else where sabsim data fetch puts them
