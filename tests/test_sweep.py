@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +22,7 @@ from sabsim.agents.ambrose import work
 
 import sabsim.runs.sweep as sweep_module
 from sabsim.errors import ConfigError, SabsimError, TimeUpError
-from sabsim.runs import Display
-from sabsim.runs.sweep import Planned, SweepDisplay, sweep
+from sabsim.runs.sweep import Planned, SweepDisplay, follow, sweep
 
 SMALL = AgentConfig(
     env="sabsim/MemoryChain-v0",
@@ -57,25 +58,41 @@ def test_runs_wait_for_others_and_failures_are_told(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/checkpoint.safetensors")} == before
 
 
-def too_large(config: AgentConfig, *, out: Path, resume: bool, display: Display) -> dict[str, Any]:
-    """Work that finds no memory for seed 1, and no time for seed 2."""
-    if config.run.seed == 1:
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp] not enough memory\nbacktrace")
-    if config.run.seed == 2:
-        raise TimeUpError("time is up at 0 steps")
-    return {"seconds": 1.0}
+class Here:
+    """Does runs at once in this process: seed 1 finds no memory, seed 2 no time, and seed 9 takes the pool with it."""
+
+    def submit(self, run: Planned) -> Future[dict[str, Any]]:
+        future: Future[dict[str, Any]] = Future()
+        seed = run.config.run.seed
+        errors = {
+            1: RuntimeError("[enforce fail at alloc_cpu.cpp] not enough memory\nbacktrace"),
+            2: TimeUpError("time is up at 0 steps"),
+            9: BrokenProcessPool("gone"),
+        }
+        if seed in errors:
+            future.set_exception(errors[seed])
+        else:
+            future.set_result({"seconds": 1.0})
+        return future
+
+    def result(self, future: Future[dict[str, Any]]) -> dict[str, Any]:
+        return future.result()
+
+    def listen(self, display: SweepDisplay) -> None:
+        """They have told nothing."""
 
 
 def test_an_unforeseen_error_of_one_run_does_not_stop_the_others(tmp_path: Path) -> None:
-    runs = [
-        Planned(name=str(seed), config=replace(SMALL, run=replace(SMALL.run, seed=seed)), out=tmp_path / str(seed))
-        for seed in range(4)
-    ]
-    runs.append(replace(runs[0], name="later", after="2"))
-    found = sweep(runs, too_large, jobs=1, display=SweepDisplay(len(runs), quiet=True))
+    def planned(seed: int) -> Planned:
+        return Planned(name=str(seed), config=replace(SMALL, run=replace(SMALL.run, seed=seed)), out=tmp_path / str(seed))
+
+    runs = [*map(planned, range(4)), replace(planned(0), name="later", after="2")]
+    found = follow(runs, Here(), SweepDisplay(len(runs), quiet=True))
     assert found.summaries.keys() == {"0", "3"}
     assert found.failures == {"1": "RuntimeError: [enforce fail at alloc_cpu.cpp] not enough memory"}
     assert found.paused == {"2": "time is up at 0 steps", "later": "waited for 2, which is not finished"}
+    with pytest.raises(BrokenProcessPool):
+        follow([planned(9)], Here(), SweepDisplay(1, quiet=True))
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the sweep's process")
@@ -88,7 +105,7 @@ def test_a_killed_sweep_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> No
         "from sabsim.agents import AgentConfig, AgentLearnerOptions, AgentOptimizerOptions\n"
         "from sabsim.agents import AgentRunOptions, SignalOptions\n"
         "from sabsim.agents.ambrose import work\n"
-        "from sabsim.runs.sweep import Planned, SweepDisplay, sweep\n"
+        "from sabsim.runs.sweep import Planned, SweepDisplay, follow, sweep\n"
         f"CONFIG = {replace(SMALL, run=replace(SMALL.run, steps=10_000_000, eval_every=10_000_000))!r}\n"
         "if __name__ == '__main__':\n"
         "    runs = [Planned(name=n, config=CONFIG, out=Path(sys.argv[1]) / n) for n in ('a', 'b')]\n"
