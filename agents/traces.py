@@ -96,14 +96,15 @@ class TraceAgent(Agent):
     def follow(self, state: dict[str, Any]) -> None:
         """Takes over the scales of another agent of that ``state``, and what both optimisers have; no trace."""
         super().follow(state)
-        self._take_moments(state.get("moments", {}))
+        theirs = state.get("moments", {})
+        self._take_moments({name: theirs[name] for name in self._moments if name in theirs})
 
     def restore(self, state: dict[str, Any]) -> None:
         """The opposite of ``state``."""
         super().restore(state)
         self.trace.copy_(torch.tensor(state["trace"], dtype=self.trace.dtype))
-        self._take_moments(state["moments"])
+        self._take_moments({name: state["moments"][name] for name in self._moments})
 
     def _take_moments(self, moments: dict[str, Any]) -> None:
-        for name in self._moments.keys() & moments.keys():
-            self._moments[name].copy_(torch.tensor(moments[name], dtype=self._moments[name].dtype))
+        for name, values in moments.items():
+            self._moments[name].copy_(torch.tensor(values, dtype=self._moments[name].dtype))

@@ -155,16 +155,10 @@ def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> 
     if summary is not None:
         return summary
     parts = build_agent(wanted)
-
-    def accepted() -> None:
-        if wanted != stored:
-            folder.write_config(wanted)
-        folder.summary.unlink(missing_ok=True)
-
     tables = _tables(wanted)
     if checkpoint is None:
         begin_as(parts)
-        return start(folder, partial(_loop, folder, parts, display=display), tables=tables, accepted=accepted)
+        return start(folder, partial(_loop, folder, parts, display=display), tables=tables, config=wanted)
 
     def restored(database: RunDatabase) -> AgentLoop:
         loop = _loop(folder, parts, database, display=display)
@@ -173,7 +167,7 @@ def _resume(folder: RunFolder, config: AgentConfig | None, display: Display) -> 
         return loop
 
     _restore_learner(checkpoint, parts, folder)
-    return go_on(folder, checkpoint, restored, tables=tables, accepted=accepted)
+    return go_on(folder, checkpoint, restored, tables=tables, config=wanted)
 
 
 def _same_run(stored: AgentConfig, config: AgentConfig | None, folder: RunFolder) -> AgentConfig:

@@ -55,8 +55,7 @@ def learning_curves(
     """Held-out accuracy of several runs against training sequences, each line labelled where it ends.
 
     Of adding and charlm: the mean squared error, the bits per character. Of agents' runs: success in evaluation episodes
-    against environment steps. Of several runs under one name (seeds) each
-    is a thin line, and their mean a thick one.
+    against environment steps. Of several runs under one name (seeds) each is a thin line, and their mean a thick one.
 
     Arguments:
         runs: by the name to show, in the order of colours; of one task, so that they share its chance levels
@@ -73,17 +72,17 @@ def learning_curves(
     first = next(iter(groups.values()))[0]
     if any(run.agent != first.agent for group in groups.values() for run in group):
         raise ConfigError(f"runs = {', '.join(runs)}: agents' runs and supervised ones share no axes")
-    ending = f" {first.metric}"
-    known = {name.removesuffix(ending): v for name, v in first.baselines.items() if name.endswith(ending)}
+    if levels is None:
+        ending = f" {first.metric}"
+        levels = {name.removesuffix(ending): v for name, v in first.baselines.items() if name.endswith(ending)}
     seeds = {name: [run.curve() for run in group] for name, group in groups.items()}
     curves = {name: _mean(group) for name, group in seeds.items()}
-    known = known if levels is None else dict(levels)
     greatest = [float(curve.metric.max()) for group in seeds.values() for curve in group]
-    scale = _Scale.of(first, [*greatest, *known.values()])
+    scale = _Scale.of(first, [*greatest, *levels.values()])
     with styled():
         figure = Figure(figsize=(8.4, 4.6), layout="constrained")
         axes = figure.add_subplot()
-        _levels(axes, known, scale)
+        _levels(axes, levels, scale)
         for place, (curve, colour) in enumerate(zip(curves.values(), _colours(len(curves)), strict=True)):
             # The first run lies on top: it is what the figure is about. The marker is for the last point only.
             (line,) = axes.plot(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs.checkpoint import Checkpoint
 from sabsim.runs.database import TABLES, RunDatabase
-from sabsim.runs.folder import RunFolder, read_json
+from sabsim.runs.folder import Description, RunFolder, read_json
 from sabsim.runs.progress import Display
 
 Tables = Mapping[str, Mapping[str, str]]
@@ -44,12 +44,12 @@ def start(
     loop_of: Callable[[RunDatabase], Runs],
     *,
     tables: Tables = TABLES,
-    accepted: Callable[[], None] | None = None,
+    config: Description | None = None,
 ) -> dict[str, Any]:
     """Run from the beginning. The first checkpoint comes before the first row.
 
     Arguments:
-        accepted: called as soon as it is known that the run can be run, before anything of it is
+        config: what replaces the description in the folder once it is known that the run can be run
 
     Raises:
         RunFolderError: there are rows, but no checkpoint that they could belong to
@@ -61,8 +61,8 @@ def start(
                 "it, or start again with another --out"
             )
         loop = loop_of(database)
-        if accepted is not None:
-            accepted()
+        if config is not None:
+            _accept(folder, config)
         loop.save()
         return loop.run()
 
@@ -73,17 +73,23 @@ def go_on(
     loop_of: Callable[[RunDatabase], Runs],
     *,
     tables: Tables = TABLES,
-    accepted: Callable[[], None],
+    config: Description,
 ) -> dict[str, Any]:
     """Run from the last checkpoint, which `loop_of` restores; rows recorded after it are dropped and recorded again.
 
-    `accepted` as for `start`: a run that is refused, for its database or checkpoint, is left as it was.
+    `config` as for `start`: a run that is refused, for its database or checkpoint, keeps its own and its final figures.
     """
     with _opened(folder, tables) as database:
         database.trim(checkpoint.numbers["rows"])
         loop = loop_of(database)
-        accepted()
+        _accept(folder, config)
         return loop.run()
+
+
+def _accept(folder: RunFolder, config: Description) -> None:
+    """The folder is that of a run at work, with these options: it has no final figures."""
+    folder.write_config(config)
+    folder.summary.unlink(missing_ok=True)
 
 
 def finished(

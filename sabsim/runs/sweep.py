@@ -209,14 +209,11 @@ def _take(hands: Hands, future: Future[dict[str, Any]], name: str, found: Swept,
     except TimeUpError as error:
         found.paused[name] = str(error)
         display.ended(name, str(error))
-    except SabsimError as error:
-        found.failures[name] = str(error)
-        display.ended(name, f"failed: {error}")
     except BrokenExecutor:
         raise
     except Exception as error:  # no memory, for example: the other runs have nothing to do with it
-        told = (str(error).splitlines() or [""])[0]
-        found.failures[name] = f"{type(error).__name__}: {told}"
+        foreign = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        found.failures[name] = str(error) if isinstance(error, SabsimError) else foreign
         display.ended(name, f"failed: {found.failures[name]}")
 
 

@@ -85,16 +85,10 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until
     if summary is not None:
         return summary
     parts = build(wanted)
-
-    def accepted() -> None:
-        if wanted != stored:
-            folder.write_config(wanted)
-        folder.summary.unlink(missing_ok=True)
-
     tables = _tables(wanted)
     if checkpoint is None:
         anew = partial(_loop, folder, parts, display=display, until=until)
-        return start(folder, anew, tables=tables, accepted=accepted)
+        return start(folder, anew, tables=tables, config=wanted)
 
     def restored(database: RunDatabase) -> Loop:
         loop = _loop(folder, parts, database, display=display, until=until)
@@ -105,7 +99,7 @@ def _resume(folder: RunFolder, config: RunConfig | None, display: Display, until
     # Another text may make another learner; that is not what is to be said of it.
     require_same_data(wanted, checkpoint)
     _restore(checkpoint, parts, folder)
-    return go_on(folder, checkpoint, restored, tables=tables, accepted=accepted)
+    return go_on(folder, checkpoint, restored, tables=tables, config=wanted)
 
 
 def _same_run(stored: RunConfig, config: RunConfig | None, folder: RunFolder) -> RunConfig:
@@ -165,7 +159,7 @@ def _loop(folder: RunFolder, parts: Parts, database: RunDatabase, *, display: Di
 def require_same_data(config: RunConfig, checkpoint: Checkpoint) -> None:
     """Raises ConfigError: the data are not those that the run was trained on."""
     trained_on = checkpoint.states["stream"]
-    if any(trained_on.get(name, value) != value for name, value in config.task.identity.items()):
+    if any(trained_on.get(name) != value for name, value in config.task.identity.items()):
         raise ConfigError(f"{config.task.title}: it has changed since the run was trained on it; put the original back")
 
 
