@@ -213,9 +213,30 @@ def test_a_row_is_replaced_only_by_the_same_row(tmp_path: Path) -> None:
 def test_a_row_that_is_not_finished_replaces_none_that_is() -> None:
     """Time was up before as many seeds were done as the file holds."""
     (sab,), (one,) = rows("SAB (5, 5)", accuracy=0.5), rows("SAB (5, 5)", accuracy=0.9, seeds=1)
-    assert merge("table1", [sab], [one], paused={"SAB (5, 5)"}) == [sab]
-    assert merge("table1", [one], [sab], paused={"SAB (5, 5)"}) == [sab]
+    time_up = {1: "time is up at 900 steps"}
+    begun, most = replace(one, unfinished=time_up), replace(sab, unfinished={9: "time is up at 900 steps"})
+    assert merge("table1", [sab], [begun]) == [sab]
+    assert merge("table1", [begun], [most]) == [most]
     assert merge("table1", [sab], [one]) == [one]
+
+
+def test_a_seed_that_is_not_finished_has_not_failed(tmp_path: Path) -> None:
+    paused = {"table1/SAB (5, 5)/seed 1": "time is up at 900 steps"}
+    runs = {"table1/SAB (5, 5)/seed 0": summary(0.99, 4_000, stopped=True)}
+    (none,) = figures_of("table1", {}, {}, unfinished=paused)
+    (some,) = figures_of("table1", runs, {"table1/SAB (5, 5)/seed 2": "not finite"}, unfinished=paused)
+    (lost,) = figures_of("table1", {}, {"table1/SAB (5, 5)/seed 2": "not finite"}, unfinished=paused)
+    figure = Published(value=0.996, digits=3, source="Ke")
+    assert verdict("table1", none, figure) == "not finished"
+    assert verdict("table1", lost, figure) == "failed"
+    lacking = "; 1 of 3 seeds failed; 1 of 3 seeds not finished"
+    assert verdict("table1", some, figure) == "one seed: not judged" + lacking
+    text = as_markdown("table1", [none], quick=False)
+    assert "| SAB (5, 5) | 0.996 | not finished |" in text
+    assert "Failed" not in text
+    assert "Not finished:\n\n- SAB (5, 5), seed 1: time is up at 900 steps" in text
+    write_table("table1", [some], tmp_path, quick=False)
+    assert stored_rows("table1", tmp_path, quick=False) == [some]
 
 
 def test_a_row_of_another_revision_is_kept_at_the_end() -> None:

@@ -186,7 +186,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
         folders |= {run.name: run.out for run in runs}
         swept = do_all(runs, work, options, gpus=options.gpus)
         found.summaries |= swept.summaries
-        found.failures |= swept.failures | swept.paused
+        found.failures |= swept.failures
         found.paused |= swept.paused
         if leading and swept.paused:
             break  # how much the others get is not known yet
@@ -194,11 +194,11 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
             sequences = {run: summary["sequences"] for run, summary in swept.summaries.items()}
             budget = needed(name, sequences) or budget
     summaries = {run: with_origin(summary, folders[run]) for run, summary in found.summaries.items()}
-    new = figures_of(name, summaries, found.failures, command=_command(name, options, "--seeds", str(options.seeds)))
+    command = _command(name, options, "--seeds", str(options.seeds))
+    new = figures_of(name, summaries, found.failures, unfinished=found.paused, command=command)
     finished = finished_runs(name, out, quick=options.quick)
     left = figures_of(name, finished, {})
-    paused = {item.row for item in figures_of(name, {}, found.paused)}
-    rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left, paused)
+    rows = merge(name, stored_rows(name, folder, quick=options.quick), new, left)
     _show(name, rows, quick=options.quick)
     written = write_table(name, rows, folder, quick=options.quick)
     if lengths := transfer.transfers(name, out, finished | summaries, quick=options.quick):
@@ -238,5 +238,5 @@ def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
     if any(ANY_SETTING in cell for item in rows for cell in cells(name, item, quick=quick)):
         console.print(f"{ANY_SETTING} {ANY_SETTING_MEANS}", markup=False)
     for item in rows:
-        for seed, why in item.failures.items():
+        for seed, why in (item.failures | item.unfinished).items():
             console.print(f"{item.row}, seed {seed}: {why}", soft_wrap=True, markup=False)

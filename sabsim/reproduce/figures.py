@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, TypeVar
 
@@ -47,8 +47,9 @@ class Figures:
     ``scores`` by seed; ``mean``, ``low``, ``high``: with a 95 % interval (Student's t; both limits None for one seed);
     ``sequences``, ``seconds``: medians; ``solved``: seeds that stopped because they had solved the task, None in rows that
     go on whatever they score; ``stop_at``: the metric at which they stop, None likewise; ``memory``: bytes of the
-    macrostate, all streams; ``failures``: what became of seeds that have no score; ``command`` that ran it, None if it was
-    found where an earlier one had left it; ``made_by``; ``config``: all options of the first seed, None where not kept.
+    macrostate, all streams; ``failures``: what became of seeds that have no score; ``unfinished``: the same of those whose
+    time was up; ``command`` that ran it, None if it was found where an earlier one had left it; ``made_by``;
+    ``config``: all options of the first seed, None where not kept.
     """
 
     row: str
@@ -65,10 +66,11 @@ class Figures:
     command: str | None
     made_by: tuple[Maker, ...]
     config: dict[str, Any] | None
+    unfinished: dict[int, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data; without ``unfinished`` where nothing is."""
+        return {name: kept for name, kept in asdict(self).items() if name != "unfinished" or kept}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Figures:
@@ -78,7 +80,8 @@ class Figures:
             KeyError, TypeError, ValueError: not such a row
         """
         makers = tuple(Maker.from_json(maker) for maker in stored["made_by"])
-        by_seed = {name: {int(seed): value for seed, value in stored[name].items()} for name in ("scores", "failures")}
+        names = [name for name in ("scores", "failures", "unfinished") if name in stored]
+        by_seed = {name: {int(seed): value for seed, value in stored[name].items()} for name in names}
         return cls(**(dict(stored) | by_seed | {"made_by": makers}))
 
 
@@ -87,20 +90,21 @@ def figures_of(
     summaries: Mapping[str, Mapping[str, Any]],
     failures: Mapping[str, str],
     *,
+    unfinished: Mapping[str, str] | None = None,
     command: str | None = None,
 ) -> list[Figures]:
     """A line for each row of table ``name`` that has been run, in the table's order.
 
     Args:
-        summaries, failures: of runs, by the names of the sweep; a summary with its origin (`with_origin`)
+        summaries, failures, unfinished: of runs, by the names of the sweep; a summary with its origin (`with_origin`)
         command: what ran them
     """
     found = []
     for row in TABLES[name].rows:
         mine = _of_row(name, row, summaries)
-        failed = _of_row(name, row, failures)
-        if mine or failed:
-            found.append(_figures(name, row, mine, failed, command))
+        failed, paused = _of_row(name, row, failures), _of_row(name, row, unfinished or {})
+        if mine or failed or paused:
+            found.append(_figures(name, row, mine, failed, paused, command))
     return found
 
 
@@ -112,7 +116,12 @@ def _of_row(table: str, row: Row, runs: Mapping[str, Kept]) -> dict[int, Kept]:
 
 
 def _figures(
-    name: str, row: Row, mine: Mapping[int, Mapping[str, Any]], failed: dict[int, str], command: str | None
+    name: str,
+    row: Row,
+    mine: Mapping[int, Mapping[str, Any]],
+    failed: dict[int, str],
+    paused: dict[int, str],
+    command: str | None,
 ) -> Figures:
     table = TABLES[name]
     scores = {seed: float(summary[table.task.metric]) for seed, summary in mine.items()}
@@ -132,6 +141,7 @@ def _figures(
         command=command,
         made_by=_makers(mine),
         config=next(iter(mine.values()))["config"] if mine else None,
+        unfinished=paused,
     )
 
 

@@ -9,7 +9,7 @@ from sabsim.runs.progress import duration
 from .figures import Figures, Maker
 from .paper import Published, published
 from .tables import TABLES
-from .verdict import verdict
+from .verdict import verdict, without_score
 
 TITLES = ("row", "paper", "ours", "95 % interval", "seeds", "solved", "sequences", "time", "macrostate, kB", "verdict")
 """Sequences and time are medians over seeds; the macrostate is that of all streams."""
@@ -21,13 +21,13 @@ ANY_SETTING_MEANS = "the paper's best figure, or of a setting that is not known"
 
 def cells(table: str, item: Figures, *, quick: bool) -> list[str]:
     """A line of the table in words, under ``TITLES``; a scaled-down row is not judged."""
-    seeds = len(item.scores) + len(item.failures)
+    seeds = len(item.scores) + len(item.failures) + len(item.unfinished)
     paper = published(table, item.row)
     limits = "" if item.low is None or item.high is None else f"{shown(item.low)}..{shown(item.high)}"
     return [
         item.row,
         "-" if paper is None else figure(paper),
-        "failed" if item.mean is None else shown(item.mean),
+        without_score(item) if item.mean is None else shown(item.mean),
         limits,
         str(seeds),
         "" if item.solved is None else f"{item.solved} of {seeds}",
@@ -58,9 +58,9 @@ def body(name: str, rows: Sequence[Figures], *, quick: bool = False) -> str:
         lines += ["", f"\\{ANY_SETTING} {ANY_SETTING_MEANS}."]
     if TABLES[name].note:
         lines += ["", TABLES[name].note]
-    told = [f"- {item.row}, seed {seed}: {escaped(why)}" for item in rows for seed, why in item.failures.items()]
-    if told:
-        lines += ["", "Failed:", "", *told]
+    for title, of in (("Failed", "failures"), ("Not finished", "unfinished")):
+        told = [f"- {item.row}, seed {seed}: {escaped(why)}" for item in rows for seed, why in getattr(item, of).items()]
+        lines += ["", f"{title}:", "", *told] if told else []
     lines += ["", "<details><summary>Made by</summary>", "", *_made_by(rows), "", "</details>"]
     return "\n".join(lines)
 

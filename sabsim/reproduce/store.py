@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from sabsim.errors import ConfigError, RunFolderError, StorageError
@@ -40,25 +40,18 @@ def stored_rows(name: str, folder: Path, *, quick: bool) -> list[Figures]:
         raise RunFolderError(f"'{path}': its rows cannot be read ({error}); move it away") from error
 
 
-def merge(
-    name: str,
-    earlier: Sequence[Figures],
-    new: Sequence[Figures],
-    left: Sequence[Figures] = (),
-    paused: Collection[str] = (),
-) -> list[Figures]:
+def merge(name: str, earlier: Sequence[Figures], new: Sequence[Figures], left: Sequence[Figures] = ()) -> list[Figures]:
     """All rows in the table's order; a row is replaced only by the same row.
 
     Args:
         earlier: of the file as it was
-        new: of this call: they replace earlier ones
+        new: of this call: they replace earlier ones, but unfinished ones none that has as many scores
         left: of runs that were found beside this call's: they fill in what is missing
-        paused: rows of this call that are not finished: they replace nothing that has as many scores
     """
     by_row = {item.row: item for rows in (left, earlier) for item in rows}
     for item in new:
         before = by_row.get(item.row)
-        if before is None or item.row not in paused or len(item.scores) > len(before.scores):
+        if before is None or not item.unfinished or len(item.scores) > len(before.scores):
             by_row[item.row] = item
     return sorted(by_row.values(), key=lambda item: TABLES[name].place(item.row))
 

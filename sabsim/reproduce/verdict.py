@@ -8,7 +8,7 @@ from .figures import Figures
 from .paper import Published
 from .tables import TABLES
 
-NONE, FAILED, ONE_SEED = "no figure at hand", "failed", "one seed: not judged"
+NONE, FAILED, UNFINISHED, ONE_SEED = "no figure at hand", "failed", "not finished", "one seed: not judged"
 UNCLEAR = "seeds differ too much"
 _WIDE = 0.1
 """An interval that reaches further than this share of the paper's figure is no sign of being equal to it."""
@@ -26,14 +26,23 @@ RULE = (
 
 def verdict(table: str, item: Figures, paper: Published | None) -> str:
     """What the rule says of one row of ``table``."""
-    if item.mean is None or not isfinite(item.mean):
+    if item.mean is None:
+        return without_score(item)
+    if not isfinite(item.mean):
         return FAILED
-    failed = f"; {len(item.failures)} of {len(item.failures) + len(item.scores)} seeds failed" if item.failures else ""
+    seeds = len(item.scores) + len(item.failures) + len(item.unfinished)
+    lacking = f"; {len(item.failures)} of {seeds} seeds failed" if item.failures else ""
+    lacking += f"; {len(item.unfinished)} of {seeds} seeds not finished" if item.unfinished else ""
     if paper is None:
-        return NONE + failed
+        return NONE + lacking
     word = judged(item.mean, item.low, item.high, paper, higher_is_better=TABLES[table].task.higher_is_better)
     stops = item.solved and item.stop_at is not None and word != ONE_SEED
-    return (f"{word} (stops at {item.stop_at:g})" if stops else word) + failed
+    return (f"{word} (stops at {item.stop_at:g})" if stops else word) + lacking
+
+
+def without_score(item: Figures) -> str:
+    """What is said of a row that has no score."""
+    return UNFINISHED if item.unfinished and not item.failures else FAILED
 
 
 def judged(mean: float, low: float | None, high: float | None, paper: Published, *, higher_is_better: bool) -> str:

@@ -121,10 +121,9 @@ class RunFolder:
         path = self.evaluations / f"{name}.json"
         try:
             self.evaluations.mkdir(exist_ok=True)
-            write_json(path, result)
+            _replace(path, _as_json(result))
         except OSError as error:
-            reason = error.__cause__ if isinstance(error, StorageError) else error
-            raise StorageError(f"'{path}': {getattr(reason, 'strerror', None) or reason}; it is not kept there") from error
+            raise StorageError(f"'{path}': {error.strerror or error}; it is not kept there") from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -169,17 +168,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         StorageError: the disk refuses; the old file is intact
     """
-    temporary = path.with_name(path.name + _TEMPORARY)
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        _replace(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise storage_error(path, error) from error
 
 
@@ -189,7 +180,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     Raises:
         StorageError: the disk refuses
     """
-    write_bytes(path, (json.dumps(data, indent=2) + "\n").encode())
+    write_bytes(path, _as_json(data))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -205,6 +196,26 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise RunFolderError(f"'{path}': is not a JSON object; the file is damaged")
     return data
+
+
+def _as_json(data: dict[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2) + "\n").encode()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Raises OSError: the disk refuses; the old file is intact."""
+    temporary = path.with_name(path.name + _TEMPORARY)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _sync_folder(path: Path) -> None:
