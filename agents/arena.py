@@ -109,7 +109,7 @@ class Arena:
                 self._show(self.x[stream], seen, None, 0.0)
             else:
                 self._show(self.x[stream], seen, action, paid)
-        if not (np.isfinite(self.reward).all() and np.isfinite(self.x).all()):
+        if not all(np.isfinite(array).all() for array in (self.reward, self.x, self.final)):
             self._complain()
 
     def _show(self, row: NDArray[np.float32], observation: Any, action: int | None, reward: float) -> None:
@@ -123,7 +123,7 @@ class Arena:
             row[-1] = reward
 
     def _complain(self) -> None:
-        for name, array in (("reward", self.reward[:, None]), ("observation", self.x)):
+        for name, array in (("reward", self.reward[:, None]), ("observation", self.x), ("observation", self.final)):
             bad = ~np.isfinite(array).all(1)
             if bad.any():
                 raise NonFiniteError(f"{name} is not finite in stream {int(bad.argmax())}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from math import inf
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from sabsim.intervals import over_seeds
 
 LEVEL = 0.95
 _RESAMPLES = 9_999
+_TIE = 1e-12
+"""Values that differ by less than this share of their size are the same but for rounding, as sums in another order are."""
 
 
 class Interval(NamedTuple):
@@ -29,7 +32,8 @@ class Interval(NamedTuple):
 def of_mean(values: NDArray[np.float64]) -> Interval:
     """Of the mean of ``values`` (any,): the bias-corrected, accelerated bootstrap (Efron 1987), always the same resamples.
 
-    Values that are all the same have an interval of no width; a single value has none.
+    Values that are all the same have an interval of no width; a single value has none. Where the acceleration is not
+    defined, it is the percentile interval.
     """
     # Here and not above: it takes longer to load than many an evaluation takes.
     from scipy.stats import bootstrap
@@ -37,11 +41,18 @@ def of_mean(values: NDArray[np.float64]) -> Interval:
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, None, None)
-    if values.min() == values.max():
+    if np.ptp(values) <= _TIE * np.abs(values).max():
         return Interval(mean, mean, mean)
-    found = bootstrap(
-        (values,), np.mean, confidence_level=LEVEL, n_resamples=_RESAMPLES, batch=1_000, rng=np.random.default_rng(0)
-    ).confidence_interval
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings():
+            # Of limits that are not defined, which are looked for here.
+            warnings.simplefilter("ignore")
+            found: Any = bootstrap(
+                (values,), np.mean, confidence_level=LEVEL, n_resamples=_RESAMPLES, batch=1_000, method=method,
+                rng=np.random.default_rng(0),
+            ).confidence_interval  # fmt: skip
+        if np.isfinite(found).all():
+            break
     return Interval(mean, float(found.low), float(found.high))
 
 

@@ -135,7 +135,8 @@ class Replay:
         threshold: float = 0.0,
         share: float = 1.0,
     ) -> None:
-        self.most = ceil(share * streams * budget)
+        # Rounded up, but not for what lies beyond the digits of a float (0.07 of 100 is 7).
+        self.most = ceil(round(share * streams * budget, 9))
         self.parameters, self.budget, self.k_trunc = parameters, budget, k_trunc
         self.negligible, self.threshold = negligible, threshold
         # Mean square of the greatest credits, and the updates it is of, up to `USUAL_UPDATES`.

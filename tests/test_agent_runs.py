@@ -59,7 +59,7 @@ def variant(learner: dict[str, Any] | None = None, run: dict[str, Any] | None = 
 
 
 class Breaks(gym.Env[Any, Any]):
-    """Shows NaN, or pays it, at a step of its life."""
+    """Shows NaN, or pays it, at a step of its life; ``last`` cuts episodes off, so that a tenth step shows no new one."""
 
     observation_space = Box(-1, 1, (2,), np.float32)
     action_space = Discrete(2)
@@ -76,8 +76,9 @@ class Breaks(gym.Env[Any, Any]):
         self.clock += 1
         self.told += 1
         bad = np.nan if self.clock == self.at else 0.0
-        seen = np.full(2, bad if self.what == "observation" else 0.0, np.float32)
-        return seen, bad if self.what == "reward" else 1.0, self.told == 10, False, {}
+        seen = np.full(2, 0.0 if self.what == "reward" else bad, np.float32)
+        over, cut = self.told == 10, self.what == "last"
+        return seen, bad if self.what == "reward" else 1.0, over and not cut, over and cut, {}
 
 
 @pytest.fixture(autouse=True)
@@ -200,25 +201,21 @@ def test_episodes_shorter_than_a_window_are_recorded_whole(every: int, tmp_path:
     assert rows(tmp_path, query) == [(episode, "0,1,2") for episode in range(0, 110, every)]
 
 
-# Evaluation
-
-
 # What goes wrong
 
 
-@pytest.mark.parametrize("what", ["observation", "reward"])
-def test_nan_stops_the_run_and_leaves_it_whole(
-    what: str, breaking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("what", "at"), [("observation", 163), ("reward", 163), ("last", 170)])
+def test_nan_stops_the_run_and_leaves_it_whole(what: str, at: int, breaking: str, tmp_path: Path) -> None:
     config = variant(
-        env=breaking, env_args={"at": 163, "what": what}, run={"record_every": 1, "eval_every": 10**6, "record_streams": 1}
+        env=breaking, env_args={"at": at, "what": what}, run={"record_every": 1, "eval_every": 10**6, "record_streams": 1}
     )
-    message = rf"{what} is not finite in stream 0, in steps 160 to 164; lower --lr.* at 600"
+    named, begun = what.replace("last", "observation"), (at - 1) // 5 * 5
+    message = rf"{named} is not finite in stream 0, in steps {begun} to {begun + 4}; lower --lr.* at 600"
     with pytest.raises(NonFiniteError, match=message):
         train_agent(config, out=tmp_path)
     assert load_checkpoint(RunFolder(tmp_path)).numbers["env_steps"] == 600
     ((count, last),) = rows(tmp_path, "SELECT count(*), max(step) FROM steps")
-    assert (count, last) == (160, 159)
+    assert (count, last) == (begun, begun - 1)
     learner = load_checkpoint(RunFolder(tmp_path)).states["learner"]
     assert all(not v.isnan().any() for v in learner.values() if isinstance(v, torch.Tensor))
 

@@ -216,6 +216,9 @@ def test_intervals() -> None:
     assert abs(found.low - (found.estimate - 0.098)) < 0.02
     assert abs(found.high - (found.estimate + 0.098)) < 0.02
     assert of_mean(np.arange(9.0)) == of_mean(np.arange(9.0))
+    # The same return, added up in another order.
+    rounded = of_mean(np.array([-1.7000000000000004] * 64 + [-1.7000000000000002] * 136))
+    assert rounded.low == rounded.estimate == rounded.high == pytest.approx(-1.7)
     # Wilson 1927, by hand: centre (p + z^2/2n) / (1 + z^2/n).
     share = of_share(10, 10)
     assert share.estimate == share.high == 1.0

@@ -202,3 +202,17 @@ def test_the_optimiser_is_asked_only_when_an_update_is_due() -> None:
     for t in range(13):
         run(learner, t, t + 1, nothing)
         assert int(learner.updates) == (t + 1) // 3
+
+
+@pytest.mark.parametrize("backend", ["torch", "native"])
+def test_a_gradient_that_overflows_is_found_with_its_step(backend: Any) -> None:
+    learner = learner_of(streams=3, backend=backend)
+    learner.parameters["readout.W_h"].fill_(100.0)
+    generator = torch.Generator().manual_seed(0)
+    for t in range(8):
+        learner.step(torch.randn(3, D_IN, generator=generator))
+        signal = torch.zeros(3, D_OUT)
+        signal[1, 0] = 3e38 if t == 6 else 0.0
+        learner.learn(signal)
+    with pytest.raises(NonFiniteError, match=r"gradient .*after step 7"):
+        learner.check()

@@ -191,7 +191,7 @@ def test_baselines_are_counted(mnist: Mnist) -> None:
 # Evaluation and runs
 
 
-def test_accuracy_is_counted_image_by_image(mnist: Mnist) -> None:
+def test_accuracy_is_counted_image_by_image(mnist: Mnist, monkeypatch: pytest.MonkeyPatch) -> None:
     """The learner plays each test image on its own; the share that it names rightly."""
     task = task_of(mnist)
     learner = StreamingLearner(
@@ -216,6 +216,10 @@ def test_accuracy_is_counted_image_by_image(mnist: Mnist) -> None:
     assert found.metric == found.perfect == pytest.approx(np.mean(right))
     assert found.loss == pytest.approx(np.mean(losses), rel=1e-9)
     assert 0 < sum(right) < 20
+    monkeypatch.setattr("sabsim.runs.evaluate.MOST_STREAMS", {"cpu": 8})  # three rounds of seven, one more than there are
+    again = held_out(learner, task, sequences=None, seed=3, part="test")
+    assert (again.sequences, again.metric, again.perfect) == (20, found.metric, found.perfect)
+    assert again.loss == pytest.approx(found.loss, rel=1e-9)
 
 
 def config(mnist: Mnist, **options: Any) -> RunConfig:

@@ -26,6 +26,7 @@ from sabsim.runs import (
     loop,
     train,
 )
+from sabsim.runs.folder import write_json
 from sabsim.tasks import Copying
 
 KilledAt = Callable[[Any, str, int], AbstractContextManager[None]]
@@ -215,3 +216,41 @@ def test_a_missing_checkpoint_does_not_cost_the_tables(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="the checkpoint is missing"):
         train(None, out=tmp_path, resume=True)
     assert (tmp_path / "run.sqlite").read_bytes() == rows
+
+
+def test_the_clock_goes_on(tmp_path: Path) -> None:
+    """Seconds, and steps per second, are those of all parts of the run."""
+    train(variant({}, {"budget": 20}), out=tmp_path)
+    folder = RunFolder(tmp_path)
+    then = load_checkpoint(folder)
+    checkpoint.save_checkpoint(folder, replace(then, numbers=then.numbers | {"seconds": 1000.0, "training_seconds": 500.0}))
+    summary = train(SMALL, out=tmp_path, resume=True)
+    assert summary["seconds"] > 1000
+    assert summary["steps_per_second"] < summary["steps"] / 500
+
+
+def test_a_run_that_was_good_enough_says_so(tmp_path: Path, notes: Any) -> None:
+    config = variant({}, {"stop_at": 0.0})
+    summary = train(config, out=tmp_path)
+    before = (tmp_path / "run.sqlite").read_bytes()
+    assert train(config, out=tmp_path, resume=True, display=notes) == summary
+    assert "it reached stop_at = 0.0 at 0 sequences" in notes.said[0]
+    assert (tmp_path / "run.sqlite").read_bytes() == before
+
+
+def test_who_began_a_run_has_made_it(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 4}), out=tmp_path)
+    folder = RunFolder(tmp_path)
+    write_json(folder.config, folder.description() | {"made_by": {"sabsim": "0.0.1"}})
+    train(variant({}, {"budget": 8}), out=tmp_path, resume=True)
+    assert folder.description()["made_by"] == {"sabsim": "0.0.1"}
+
+
+def test_a_checkpoint_of_other_contents_is_refused(tmp_path: Path) -> None:
+    train(variant({}, {"budget": 4}), out=tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunFolderError, match="its digest does not fit its contents"):
+        load_checkpoint(RunFolder(tmp_path))

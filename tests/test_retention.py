@@ -231,3 +231,7 @@ def test_a_setting_out_of_range_is_named(make: Callable[[], Retention], message:
 def test_every_policy_has_its_name() -> None:
     assert all(policy.name == name for name, policy in RETENTIONS.items())
     assert set(RETENTIONS) == {*POLICIES, "reservoir"}
+
+
+def test_half_the_slots_are_the_buffer_by_default() -> None:
+    assert (Relevancy(slots=9).protected, Relevancy(slots=9, buffer=3).protected) == (4, 3)

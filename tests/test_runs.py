@@ -28,7 +28,7 @@ from sabsim.runs import (
     read_rows,
     train,
 )
-from sabsim.runs.playing import play
+from sabsim.runs.playing import at_length, play
 from sabsim.runs.recorder import REMINDING_THRESHOLD
 from sabsim.tasks import TASKS, CharLM, Copying
 
@@ -85,12 +85,16 @@ def test_what_depends_on_machine_task_and_budget_is_filled_in() -> None:
     assert config.optimizer.decay_updates == 15 * (25 + 1) // 5  # an idle step after each sequence
     for credit in ("bptt", "full-attention"):  # one update a sequence
         assert variant({"credit": credit}, optimizer={"lr_schedule": "cosine"}).resolved().optimizer.decay_updates == 15
-    # Without credit to the past there is an update at every step.
+    # Without credit to the past there is an update at every step, unless asked for otherwise.
     assert variant({"credit": "none"}, optimizer={"lr_schedule": "linear"}).resolved().optimizer.decay_updates == 15 * 25
+    fewer = variant({"credit": "none", "update_every": 4}, {"gap": 3}, {"lr_schedule": "linear"})
+    assert fewer.resolved().optimizer.decay_updates == 15 * 28 // 4
+    assert build(fewer).learner.credit.update_every == 4
     gap = variant({}, {"gap": 75}, {"lr_schedule": "linear"})
     assert gap.resolved().optimizer.decay_updates == 15 * (25 + 75) // 5
     assert variant({"slots": None}).resolved().learner.slots == 32
-    assert variant({"slots": None, "retention": "all", "k_att": 2}).resolved().learner.slots == 12
+    assert variant({"slots": None, "retention": "all", "k_att": 2}, {"gap": 0}).resolved().learner.slots == 12
+    assert variant({"slots": None, "retention": "all", "k_att": 2}, {"gap": 1}).resolved().learner.slots == 13
 
 
 FIRST = """
@@ -108,6 +112,19 @@ def test_folders_older_than_an_option_are_read() -> None:
         data[group] = {name: value for name, value in data[group].items() if name in first}
     read = RunConfig.from_json(data, "config.json").options()
     assert {name: read[name] for name in first} == {name: SMALL.options()[name] for name in first}
+    assert {name: value for name, value in read.items() if name not in {*first, "task", "T"}} == {
+        "explore_fades": False,
+        "familiar": False,
+        "dropout": 0.0,
+        "recurrent_dropout": 0.0,
+        "feeds": None,
+        "replay_share": 1.0,
+        "restarts": 0,
+        "warmup_updates": 0,
+        "gap": 0,
+        "record_hidden": False,
+        "tf32": False,
+    }
 
 
 def test_folders_that_did_not_use_an_option_that_is_gone_are_read() -> None:
@@ -152,7 +169,7 @@ def test_a_damaged_or_foreign_description_is_refused(change: dict[str, Any], mes
         ({"retention": "recnt"}, {}, {}, r"retention = 'recnt'.*did you mean recent"),
         ({"salience": "dott"}, {}, {}, "salience = 'dott'"),
         ({"cell": "gro"}, {}, {}, "cell = 'gro'"),
-        ({"retention": "all"}, {}, {}, "slots = 8: retention all keeps .* at least 25"),
+        ({"retention": "all"}, {}, {}, "slots = 8: retention all keeps .* at least 26"),
         ({"buffer": 3}, {}, {}, "buffer = 3: retention novelty has no such setting"),
         ({}, {"streams": 0}, {}, "streams = 0: must be at least 1"),
         ({}, {"budget": 0}, {}, "budget = 0: must be at least 1"),
@@ -179,6 +196,14 @@ def test_every_credit_rule_runs(credit: str, tmp_path: Path) -> None:
     summary = train(variant({"credit": credit}, {"budget": 8}), out=tmp_path)
     assert summary["credit"] == credit
     assert summary["k_trunc"] == {"none": 1, "bptt": 25, "full-attention": 25, "screened-attention": 25}.get(credit, 5)
+
+
+@pytest.mark.parametrize("run", [{}, {"gap": 6}, {"stagger": False}])
+def test_retention_all_has_room_for_idle_steps_and_for_longer_sequences(run: dict[str, Any], tmp_path: Path) -> None:
+    train(variant({"retention": "all", "slots": None}, {"budget": 24, **run}), out=tmp_path)
+    folder = RunFolder(tmp_path)
+    found = play(at_length(folder.read_config(), 30), load_checkpoint(folder), part="test", sequences=4)
+    assert found["slots"] == 50 + run.get("gap", int(run == {}))
 
 
 # What is recorded

@@ -39,8 +39,9 @@ def test_the_mean_is_that_of_all_inputs_while_they_are_few() -> None:
     assert int(learner.learned["usual.steps"]) == 40
 
 
-def test_later_the_mean_forgets() -> None:
-    learner = learner_of()
+@pytest.mark.parametrize("cell", ["lstm", "gru"])  # by C, and by torch
+def test_later_the_mean_forgets(cell: str) -> None:
+    learner = learner_of(cell)
     learner.learned["usual.steps"].fill_(10 * int(MEMORY))
     learner.learned["usual.mean"].fill_(1.0)
     play(learner, torch.full((BLOCK + 1, STREAMS, D_IN), 2.0, dtype=torch.float64))

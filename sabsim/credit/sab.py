@@ -31,8 +31,8 @@ class SAB(CreditRule):
         negligible: credits whose norm is below this fraction of the update's greatest are not replayed.
         replay_threshold: credits whose norm is below this multiple of the usual greatest one (a running root mean square
             over updates) are not replayed: updates with little to tell the past then replay nothing; 0 is off.
-        replay_share: of streams * ``replays`` segments an update replays at most this part, those of greatest credit of all
-            streams: for many streams with rare signals, where a replay costs the same with and without credit.
+        replay_share: of streams * ``replays`` segments an update replays at most this part (rounded up), those of greatest
+            credit of all: for many streams with rare signals, where a replay costs the same with and without credit.
         trigger: ``clock`` updates after every block; ``replay`` only after a block whose replayed credit exceeds its
             running mean, the gradients of the blocks between being accumulated.
 

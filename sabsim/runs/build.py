@@ -150,8 +150,8 @@ def build_credit(config: RunConfig) -> CreditRule:
         ConfigError: an unknown rule, or a setting out of range
     """
     kind = CREDIT_RULES[choose("credit", config.learner.credit, CREDIT_RULES)]
-    if kind is Immediate:
-        return Immediate()
+    if kind is Immediate:  # a truncation of its own
+        return Immediate(update_every=config.learner.update_every)
     known = {item.name for item in fields(kind)}
     values = {name: value for name, value in vars(config.learner).items() if name in known}
     if "length" in known:
@@ -175,7 +175,8 @@ def build_retention(options: Any) -> Retention:
 
 def _retention_of_run(config: RunConfig) -> Retention:
     """Raises ConfigError: as `build_retention`, or too few slots for retention `all`."""
-    options = config.resolved().learner
+    config = config.resolved()
+    options = config.learner
     assert options.slots is not None
     if options.retention == "all" and options.slots < config.slots_for_all():
         raise ConfigError(

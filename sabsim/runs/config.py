@@ -93,7 +93,7 @@ class RunConfig:
         if rule.keeps == "all":
             slots = self.length
         elif slots is None:
-            slots = self.slots_for_all() if retention == "all" else _DEFAULT_SLOTS
+            slots = self.slots_for_all(gap) if retention == "all" else _DEFAULT_SLOTS
         decay = self.optimizer.decay_updates
         if decay is None and self.optimizer.lr_schedule != "constant":
             endless = self.optimizer.lr_schedule in ("inverse", "rsqrt")
@@ -145,9 +145,10 @@ class RunConfig:
             raise ConfigError(f"retention = {asked!r}: credit {rule.name} keeps {rule.keeps!r}; ask for that")
         return rule.keeps
 
-    def slots_for_all(self) -> int:
-        """Slots that retention `all` needs: the microstates that one sequence offers."""
-        return max(1, self.length // max(1, self.learner.k_att))
+    def slots_for_all(self, gap: int | None = None) -> int:
+        """Slots that retention `all` needs: the microstates that one sequence offers, and the idle steps after it."""
+        idle = (self.run.gap or 0) if gap is None else gap
+        return max(1, (self.length + idle) // max(1, self.learner.k_att))
 
     def _updates_of_budget(self, gap: int) -> int:
         """Updates until the budget is met, those in idle steps too.
@@ -168,7 +169,7 @@ class RunConfig:
         """Steps between updates; what is not allowed is refused by the credit rule."""
         rule = CREDIT_RULES.get(self.learner.credit)
         if rule is Immediate:
-            return 1
+            return max(1, self.learner.update_every or 1)
         if rule is not None and rule.whole_sequences and self.task.length is not None:
             return self.task.length
         return max(1, self.learner.update_every or self.learner.k_trunc)

@@ -59,7 +59,7 @@ class LearnerOptions:
     replays: Annotated[int | None, arg(metavar="R", help_behavior_hint=_filled("k_top"))] = None
     """Microstates replayed at most, per stream and update; 0 is recall without replay (credit rule sab)."""
     update_every: Annotated[int | None, arg(metavar="STEPS", help_behavior_hint=_filled("k_trunc"))] = None
-    """Steps between parameter updates (u), at most k_trunc."""
+    """Steps between parameter updates (u), at most k_trunc; of credit none any number, by default 1."""
     explore: Annotated[float, arg(metavar="TEMPERATURE")] = 10.0
     """Temperature at which half of the training sequences draw what they recall; 0: none do (credit rule sab)."""
     explore_fades: bool = True
