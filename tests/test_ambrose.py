@@ -105,6 +105,13 @@ def test_what_is_counted_at_which_end(tmp_path: Path) -> None:
     assert animal.effect("replay") is None
 
 
+def test_visits_of_each_end_are_counted_on_their_own(tmp_path: Path) -> None:
+    places = [0, 1, 2, 1, 0, 1, 2, 1, 0]
+    animal = read_animal(make_run(tmp_path / "run", places, [0] * len(places), []), arm="sab", session="4x")
+    assert animal.visits.changed.tolist() == [True, False, True, False]
+    assert animal.visits.lap.tolist() == [0, 0, 1, 1]
+
+
 def planted(seed: int, session: str, factor: float, *, drift: float = 1.0) -> Animal:
     """An animal whose replays at the changed end are `factor` times as many while the reward is changed."""
     rng = np.random.default_rng([seed, len(session)])
@@ -144,6 +151,23 @@ def test_a_steady_drift_is_no_effect() -> None:
     assert abs(float(np.mean(list(values.values())))) < 0.1
 
 
+def test_a_contrast_is_an_effect_above_that_of_equal_sessions() -> None:
+    animals = [planted(seed, kind, factor) for seed in range(8) for kind, factor in (("4x", 2.0), ("equal", 1.0))]
+    values = contrast(animals, "sab", "4x", "replay")
+    assert np.mean(list(values.values())) == pytest.approx(np.log(2), abs=0.05)
+
+
+def test_twice_the_time_at_an_end_is_half_the_rate_per_stationary_step() -> None:
+    animals = []
+    for seed in range(4):
+        animal = planted(seed, "4x", 1.0)
+        ends = tuple(replace(end, steps=2 * end.steps) if end.changed and end.epoch == 1 else end for end in animal.ends)
+        animals.append(replace(animal, ends=ends))
+    found = {finding.per: finding.values for finding in findings(animals) if finding.what == "credit"}
+    for seed in range(4):
+        assert found["stationary step"][seed] == pytest.approx(found["lap"][seed] - np.log(2))
+
+
 def test_published_effects_are_on_the_same_scale() -> None:
     assert published_effect("4x", "replay") == pytest.approx(np.log(1.56 / 0.64))
     assert published_effect("0x", "reminding") == pytest.approx(np.log(0.17 / 1.13))
@@ -172,6 +196,7 @@ def test_the_plan() -> None:
     assert one.after == "1/training"
     assert one.config.run.begin_from == str(Path("out/1/training"))
     assert one.config.env_args == {"session": "0x", "changed_end": 1}
+    assert runs["0/threshold-0x"].config.env_args == {"session": "0x", "changed_end": 0}
     assert (one.config.learner.replay_threshold, one.config.run.streams, one.config.learner.window) == (1.0, 1, 1)
     assert runs["0/untrained-4x"].after is None
     assert runs["0/untrained-4x"].config.run.begin_from is None

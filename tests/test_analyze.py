@@ -117,6 +117,11 @@ def test_causal_fraction_by_hand(tmp_path: Path) -> None:
     assert found.uniform.mean == pytest.approx(np.mean([2 / 4, 2 / 9, 2 / 9]), abs=0.02)
     # Lags 1, 7, 3 of room 4, 9, 9: from 4, lags 1 and 3 fit, and 1 holds it; from 9, only 7 of the two lags (7, 3).
     assert found.lag_matched.mean == pytest.approx(np.mean([1 / 2, 1 / 2, 1 / 2]), abs=0.02)
+    # Of credits 1, 3 and 2 the first two are on it; the last two are of the paid step.
+    assert found.credit.observed == pytest.approx(4 / 6)
+    assert found.credit.uniform == pytest.approx((1 * 2 / 4 + 5 * 2 / 9) / 6, abs=0.02)
+    assert found.credit.lag_matched == pytest.approx(1 / 2, abs=0.02)
+    assert (found.outcome.n, found.outcome.fraction) == (2, 1 / 2)
 
 
 def test_laps_by_hand(tmp_path: Path) -> None:

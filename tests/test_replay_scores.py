@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from sabsim.analysis.nulls import column_rotation, random_walk, time_swap
 from sabsim.analysis.peri_reward import peri_reward
 from sabsim.analysis.places import experience, place_map
 from sabsim.analysis.scores import line_fit, max_jump, sequenceness, weighted_correlation
-from sabsim.analysis.sensitivity import gee_rate
+from sabsim.analysis.sensitivity import gee_near_reward, gee_rate
 from sabsim.analysis.sequences import TRIGGERS, events, sequences
 from scipy import stats
 
@@ -55,6 +57,7 @@ def test_line_fit_tries_every_line() -> None:
     straight[[0, 2, 4, 6, 8], range(5)] = 1
     assert line_fit(np.stack([straight, straight[::-1]]), band=0) == (pytest.approx([1, 1]), pytest.approx([2, -2]))
     assert max_jump(straight) == pytest.approx(2 / 9)
+    assert max_jump(np.eye(6)[:, [0, 1, 1, 4]]) == pytest.approx(3 / 6)
 
 
 def test_sequenceness_equals_two_regressions() -> None:
@@ -103,6 +106,15 @@ def test_random_walks_stay_inside_and_keep_jumps() -> None:
         assert (walk[:, 0] == source[:, 0]).all()
         assert ((walk >= 0) & (walk < room)).all()
         assert set(np.abs(np.diff(walk[1])).tolist()) <= {0, 1, 2, 3}
+
+
+def test_random_walks_go_either_way_and_are_turned_back_at_the_ends() -> None:
+    (free,) = random_walk(np.tile([50, 60], (400, 1)), np.full((400, 2), 1000), 1, generator())
+    assert set(free[:, 1].tolist()) == {40, 60}
+    assert 0.4 < (free[:, 1] == 60).mean() < 0.6
+    # A jump of 3 to the left of position 0 leads to position 3 as well.
+    (walled,) = random_walk(np.tile([0, 3], (50, 1)), np.full((50, 2), 5), 1, generator())
+    assert (walled[:, 1] == 3).all()
 
 
 def test_shuffles_keep_what_they_say() -> None:
@@ -178,6 +190,11 @@ def test_places_by_hand() -> None:
     assert again.visits == pytest.approx((2.5 / 3 + 0.5 / 4) / 2)
 
 
+def test_recency_of_lag_matched_sources_is_that_of_a_constant_lag() -> None:
+    known = experience(made_up(np.tile(5 + 5 * np.arange(8), (4, 1))))
+    assert known.recency_matched == pytest.approx(known.recency)
+
+
 def test_rates_around_reward_and_around_comparable_steps_by_hand() -> None:
     """Position 20 is paid in one half of the episodes, and only there a trigger follows it two steps later."""
     run = made_up(np.zeros((4, 1), int))
@@ -237,3 +254,24 @@ def test_gee_estimates_the_log_ratio_and_its_error() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(  # type: ignore[operator]
         np.diff(paired.confidence_interval())[0] / 2, rel=0.35
     )
+
+
+def test_interval_and_p_of_gee_are_of_one_distribution() -> None:
+    rng = generator(5)
+    paid = np.repeat([1, 0], 16)
+    found = gee_rate(rng.poisson(100, 32) + 30 * paid, np.full(32, 10.0), paid, seeds=np.tile(np.arange(16), 2))
+    error = found.estimate / stats.t.isf(found.p / 2, 15)
+    assert found.high == pytest.approx(found.estimate + stats.t.ppf(0.975, 15) * error)
+    assert found.low == pytest.approx(found.estimate - stats.t.ppf(0.975, 15) * error)
+
+
+def test_gee_sets_paid_steps_against_comparable_ones_and_not_the_other_way_round() -> None:
+    """Of six seeds: 20 .. 25 triggers in 10 steps near paid ones, 10 .. 15 of as many near comparable ones."""
+
+    def summary(seed: int) -> Any:
+        matched = SimpleNamespace(counts=(20 + seed, 10.0, 10 + seed, 10.0))
+        return SimpleNamespace(run=SimpleNamespace(seed=seed), peri_reward=SimpleNamespace(matched=matched))
+
+    found = gee_near_reward([summary(seed) for seed in range(6)])
+    assert not isinstance(found, str)
+    assert found.estimate == pytest.approx(np.log(135 / 75), abs=1e-6)

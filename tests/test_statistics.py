@@ -10,6 +10,7 @@ from sabsim.analysis.statistics import (
     log_rate_ratio,
     mean_interval,
     sign_flip,
+    sign_flip_p,
 )
 from scipy import stats
 
@@ -52,6 +53,14 @@ def test_random_flips_agree_with_the_t_test() -> None:
     assert sign_flip(np.ones(17), draws=999, alternative="greater").p == pytest.approx(1 / 1000)
 
 
+def test_another_seed_draws_other_flips_and_other_labels() -> None:
+    values = np.random.default_rng(1).normal(0.1, 1, 40)
+    assert len({sign_flip_p(values, draws=999, seed=seed)[0] for seed in range(4)}) > 1
+    labels, zeros = np.arange(40) % 3 == 0, np.zeros(40, int)
+    found = [label_permutation(values, labels, seeds=zeros, strata=zeros, draws=99, seed=seed) for seed in range(4)]
+    assert len({outcome.p for outcome in found}) > 1
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -79,6 +88,11 @@ def test_interval_is_scipys_bca() -> None:
     theirs = stats.bootstrap((VALUES,), np.mean, method="BCa", rng=np.random.default_rng(4), batch=1000)
     assert (found.low, found.high) == tuple(theirs.confidence_interval)
     assert found.method.startswith("BCa")
+
+
+def test_an_interval_is_wider_the_more_confident_it_is() -> None:
+    narrow, wide = (mean_interval(VALUES, confidence=confidence) for confidence in (0.5, 0.95))
+    assert wide.low < narrow.low < narrow.high < wide.high  # type: ignore[operator]
 
 
 def test_interval_says_why_there_is_none() -> None:
