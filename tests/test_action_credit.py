@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -122,8 +122,8 @@ def oracle(learner: StreamingLearner, diary: Diary, over: list[bool]) -> dict[st
     return {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in parameters.items()}
 
 
-def make_credit(learner: StreamingLearner) -> ActionCredit:
-    how = Transport(share=SHARE, threshold=THRESHOLD, segments=SEGMENTS)
+def make_credit(learner: StreamingLearner, **changed: Any) -> ActionCredit:
+    how = replace(Transport(share=SHARE, threshold=THRESHOLD, segments=SEGMENTS), **changed)
     return ActionCredit(learner, how, actions=ACTIONS, gamma=GAMMA, steps=K)
 
 
@@ -164,6 +164,31 @@ def test_an_episode_sends_once_and_nothing_passes_to_the_next() -> None:
     assert any(float(grad.abs().max()) > 0 for grad in finish(learner, [True] * B).values())
     credit.ended(over)
     assert all(float(grad.abs().max()) == 0 for grad in finish(learner, [True] * B).values())
+
+
+def test_its_weight_is_that_of_the_policy_and_not_of_the_baseline() -> None:
+    found = []
+    for weight in (1.0, 2.0):
+        learner = make_learner("torch")
+        credit = make_credit(learner, weight=weight)
+        play(learner, credit, STEPS)
+        credit.ended(np.ones(B, dtype=bool))
+        found.append(finish(learner, [True] * B)["readout.b"])
+    single, double = found
+    assert (single[:ACTIONS] != 0).all()
+    assert torch.allclose(double[:ACTIONS], 2 * single[:ACTIONS])
+    assert single[-1] != 0
+    assert torch.allclose(double[ACTIONS:], single[ACTIONS:])
+
+
+def test_another_seed_draws_other_random_sources() -> None:
+    drawn = []
+    for seed in (1, 1, 2):
+        learner = make_learner("torch")
+        credit = make_credit(learner, sources="random", seed=seed)
+        play(learner, credit, STEPS)
+        drawn.append(credit._draw(learner.clock, 3)[0].tolist())
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_random_sources_are_far_and_held() -> None:

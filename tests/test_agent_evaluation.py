@@ -161,3 +161,17 @@ def test_stop_at(tmp_path: Path) -> None:
     assert summary["stopped_early"]
     assert summary["steps"] == 0
     assert not train_agent(variant(run={"stop_at": 1.01, "steps": 20}), out=tmp_path / "b")["stopped_early"]
+
+
+def test_a_lucky_evaluation_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The goal must be reached in as many episodes as the final evaluation has."""
+    monkeypatch.setattr(loop, "FINAL_EPISODES", 9)
+
+    def lucky(*_: Any, episodes: int, seed: int) -> Evaluation:
+        solved = episodes == SMALL.run.eval_episodes
+        return Evaluation([Episode(seed, float(solved), 7, solved)])
+
+    monkeypatch.setattr(loop, "evaluate", lucky)
+    summary = train_agent(variant(run={"stop_at": 1.0, "steps": 40}), out=tmp_path)
+    assert not summary["stopped_early"]
+    assert summary["steps"] == 40

@@ -13,6 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 from sabsim.agents import ActorCritic, Agent, AgentConfig, AgentLearnerOptions, AgentRunOptions, Arena, Sizes
 from sabsim.agents.credits import build_learner
+from sabsim.agents.normalise import RewardScale
 from torch import Tensor
 
 from sabsim import StreamingLearner
@@ -173,7 +174,7 @@ class Fixed:
         """Nothing to forget."""
 
     def step(self, x: Tensor) -> Tensor:
-        return torch.cat([torch.zeros(1, 2), x[:, :1]], 1)
+        return torch.cat([torch.zeros(len(x), 2), x[:, :1]], 1)
 
     peek = step
 
@@ -200,6 +201,39 @@ def test_the_value_looks_through_truncation_but_not_through_termination(cut: boo
     assert played.begins[:, 0].tolist() == [True, False, False, True]
     # The reward is told as the environment gave it.
     assert played.reward[:, 0].tolist() == [1, 2, 3, 1]
+
+
+def agent_of_fixed(*environments: gym.Env[Any, Any]) -> Agent:
+    """Its value of a state is the number that is shown, and its policy even."""
+    learner: Any = Fixed()
+    return Agent(arena_of(*environments), learner, ActorCritic(gamma=GAMMA, normalise=False), window=4, seed=0)
+
+
+def test_only_the_stream_that_was_cut_off_looks_beyond_its_end() -> None:
+    """The other, whose episodes have 2 steps, is in the midst of one then."""
+    played = agent_of_fixed(Counts(3, cut=True), Counts(2)).window()
+    assert np.allclose(played.td_error[:, 0], [1 + GAMMA, 2 + 2 * GAMMA - 1, 3 + 3 * GAMMA - 2, 1 + GAMMA])
+    assert np.allclose(played.td_error[:, 1], [1 + GAMMA, 2 - 1, 1 + GAMMA, 2 - 1])
+
+
+def test_advantages_are_measured_by_the_largest_mean_square_so_far() -> None:
+    agent, square, largest = agent_of_fixed(Counts(8)), [], []
+    for _ in range(6):
+        agent.window()
+        square.append(agent.state()["square"])
+        largest.append(agent.state()["largest"])
+    assert min(np.diff(square)) < 0
+    assert largest == np.maximum.accumulate(square).tolist()
+
+
+def test_the_entropy_of_two_even_actions_is_log_2() -> None:
+    assert np.allclose(agent_of_fixed(Counts(8)).window().entropy, np.log(2))
+
+
+def test_the_scale_of_rewards_forgets_the_sum_of_an_episode_that_is_over() -> None:
+    scale = RewardScale(1, GAMMA)
+    scaled = [scale(np.ones(1), np.array([over]))[0] for over in (False, True, False)]
+    assert scaled[2] == pytest.approx(1 / np.std([1, 1 + GAMMA, 1]))
 
 
 # Evaluation

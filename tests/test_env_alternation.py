@@ -42,6 +42,15 @@ def test_a_session_on_the_w_maze() -> None:
     assert walk(env, "ULLD") == [0, 0, 0, 1]
 
 
+def test_an_inbound_error_is_told_with_the_visit_that_decides_it() -> None:
+    env = Alternation(maze="W", stem=1, arm=2, delay=0)
+    env.reset(seed=0)
+    walk(env, "ULLD")  # the left well, at step 4
+    walk(env, "URRRR")  # past the way home
+    info = env.step(DOWN)[4]
+    assert (info["correct"], info["causal_step"]) == (0, 4)
+
+
 def test_the_door_holds_the_rat_for_the_delay() -> None:
     env = Alternation(stem=1, arm=1, delay=3)
     env.reset(seed=0)

@@ -111,13 +111,14 @@ def test_walking_takes_the_steps_it_takes() -> None:
     assert steps[-1][4]["success"] == 0.0
 
 
-def test_the_penalty_of_the_paper() -> None:
-    """Arms of one step, horizon T = memory + 1: a step that leaves the animal behind costs 1 / (T - 1)."""
-    env = TMaze(memory_length=4, walk=True, penalty=1.0)
+@pytest.mark.parametrize("slack", [0, 3])
+def test_the_penalty_of_the_paper(slack: int) -> None:
+    """Arms of one step, horizon T = memory + 1: a step that leaves the animal behind costs 1 / (T - 1), slack or not."""
+    env = TMaze(memory_length=4, walk=True, penalty=1.0, slack=slack)
     env.reset(seed=0)
     rewards = [env.step(action)[1] for action in [FORWARD, FORWARD, BACK, FORWARD, FORWARD]]
     assert rewards == [0, 0, -0.25, -0.25, -0.25]
-    env = TMaze(active=True, memory_length=4, walk=True, penalty=1.0)
+    env = TMaze(active=True, memory_length=4, walk=True, penalty=1.0, slack=slack)
     env.reset(seed=0)
     rewards = [env.step(action)[1] for action in [BACK, FORWARD, FORWARD, FORWARD, FORWARD, env.goal and UP]]
     assert rewards[:5] == [0] * 5, "going to the oracle costs nothing"

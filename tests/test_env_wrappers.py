@@ -74,12 +74,13 @@ def test_previous_action_and_reward_of_a_dict() -> None:
     }  # fmt: skip
 
 
-def test_the_told_reward_is_clipped_and_the_paid_one_is_not() -> None:
-    env = PreviousActionReward(Count(BOX), reward_range=(-1.0, 0.75))
+@pytest.mark.parametrize(("reward_range", "told"), [((-1.0, 0.75), 0.75), ((1.25, 2.0), 1.25)])
+def test_the_told_reward_is_clipped_and_the_paid_one_is_not(reward_range: tuple[float, float], told: float) -> None:
+    env = PreviousActionReward(Count(BOX), reward_range=reward_range)
     env.reset()
     env.step(0)
     observation, reward, *_ = env.step(0)
-    assert (observation[-1], reward) == (0.75, 1.0)
+    assert (observation[-1], reward) == (told, 1.0)
     assert observation in env.observation_space
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,19 @@ def test_every_row_is_a_run_that_can_be_made(name: str) -> None:
                 assert config.run.budget == tables.QUICK_BUDGET
                 assert config.task != table.task
                 config.resolved()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_numbers_in_a_rows_name_are_those_of_its_run(name: str) -> None:
+    """They are k_trunc, k_top and k_att, as many of them as there are."""
+    table, checked = TABLES[name], 0
+    for row in table.rows:
+        if told := re.match(r"(?:SAB|no replay|LSTM, TBPTT) \(([\d, ]+)\)", row.name):
+            numbers = [int(number) for number in told[1].split(",")]
+            learner = tables.config(table, row, 0, quick=False).learner
+            assert [learner.k_trunc, learner.k_top, learner.k_att][: len(numbers)] == numbers, row.name
+            checked += 1
+    assert checked
 
 
 def test_a_row_follows_the_leading_ones(tmp_path: Path) -> None:
