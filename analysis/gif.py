@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def write_gif(
     except OSError as error:
         raise StorageError(f"'{path}': {error.strerror or error}; free space or give another --out") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what was wrong is told already
+            temporary.unlink(missing_ok=True)
 
 
 def write_png(path: Path, frame: Picture) -> None:

@@ -37,8 +37,8 @@ GOOD = 0.95
 @dataclass(frozen=True)
 class Experiment:
     """``command``: what follows ``sabsim agent``. ``methods``: of each, the further options. ``chance``: a random policy's
-    success, or None where return counts. ``what``: a line for the table. ``unit`` of the score: success or laps. ``before``: of a curriculum, the commands of the
-    runs that come before, each of which the next one begins from."""
+    success, or None where return counts. ``what``: a line for the table. ``unit`` of the score: success, or laps.
+    ``before``: of a curriculum, the commands of the runs that come before, each of which the next one begins from."""
 
     command: str
     methods: Mapping[str, str]

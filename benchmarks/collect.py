@@ -29,7 +29,7 @@ def collect(run: Path, out: Path) -> None:
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{run.name}.json").write_text(json.dumps(kept, indent=1) + "\n")
-    with closing(sqlite3.connect(f"file:{run / 'run.sqlite'}?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"{(run / 'run.sqlite').resolve().as_uri()}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT * FROM metrics ORDER BY id")
         with (out / f"{run.name}.csv").open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -177,8 +177,8 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in vars(options).items() if name != "out"}
     kept = {"settings": settings, "solved_at": SOLVED, "summary": summary(rows), "made_by": made_by()}
-    options.out.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
-    with options.out.with_suffix(".csv").open("w", newline="") as file:
+    options.out.with_name(f"{options.out.name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+    with options.out.with_name(f"{options.out.name}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -86,6 +86,17 @@ def test_the_command_leaves_the_table(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "| sab |" in (tmp_path / "results" / "sweep.md").read_text()
 
 
+@pytest.mark.usefixtures("one_by_one")
+def test_quick_leaves_what_is_asked_for(tmp_path: Path) -> None:
+    """It stands for shorter defaults; in folders named as rich would mark up words."""
+    sizes = ["--hidden", "4", "--slots", "4", "--k-top", "2", "--streams", "2", "--final-episodes", "2"]
+    out = tmp_path / "sweep[lr=1]"
+    assert main(["sweep", CHAIN, "--quick", "--steps", "40", "--seeds", "1", *sizes, "--out", str(out)]) == 0
+    (path,) = out.glob("*/*/0/config.json")
+    run = json.loads(path.read_text())["run"]
+    assert [run[name] for name in ("steps", "final_episodes", "eval_every", "eval_episodes")] == [40, 2, 4_000, 8]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -281,15 +282,22 @@ def test_the_figure_has_a_line_a_rule_and_gaps_where_nothing_came() -> None:
         gradient_figure({"one": np.zeros(3)}, needed=[], scored=[], title="")
 
 
-def test_the_command_leaves_figure_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train(SMALL, out=tmp_path / "run")
-    assert main(["gradients", str(tmp_path / "run"), "--sequences", "2"]) == 0
+def test_the_command_leaves_figure_and_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mistake: Callable[..., str]
+) -> None:
+    run = tmp_path / "a run[lr=1]"
+    train(SMALL, out=run)
+    assert main(["gradients", str(run), "--sequences", "2"]) == 0
     shown = capsys.readouterr().out
     assert "SAB, streaming" in shown
     assert "Sparsity kappa and depth d" in shown
-    out = tmp_path / "run" / "gradients"
+    out = run / "gradients"
+    assert str(out) in shown
+    (file := tmp_path / "file").touch()
+    assert "cannot be written (File exists); give another --out" in mistake("gradients", str(run), "--out", str(file))
     assert {path.name for path in out.iterdir()} == {f"gradients.{kind}" for kind in ("png", "svg", "json", "csv")}
     stored = json.loads((out / "gradients.json").read_text())
+    assert shlex.split(stored["command"]) == ["sabsim", "gradients", str(run), "--sequences", "2"]
     assert (stored["task"], stored["T"], stored["trained_sequences"]) == ("copying", 3, 21)
     assert stored["rules"]["tbptt"]["without"] == 1.0
     with (out / "gradients.csv").open() as file:

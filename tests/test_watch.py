@@ -257,6 +257,7 @@ def test_an_environment_that_cannot_draw() -> None:
         (["--seed", "-1"], "seed = -1: must be at least 0"),
         (["--from-step", "9"], "has only 9 steps"),
         (["--out", "episode.mp4"], "out = 'episode.mp4': must end with .gif"),
+        (["--out", f"{__file__}/here/x.gif"], "test_watch.py' is no folder"),
         (["--colour"], "unknown option --colour"),
     ],
 )

@@ -39,6 +39,17 @@ COMMANDS: dict[str, Command] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status: 0, 2 for a mistake or a full disk, 75 when time is up, 130 if interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _run(given)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(given: Sequence[str]) -> int:
     if given and given[0] == "--version":
         return _version()
     if not given or given[0] in ("-h", "--help"):
@@ -58,10 +69,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         # How the options' help ends.
         return int(stop.code or 0)
-    except BrokenPipeError:
-        # Whoever read the output has gone; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt as error:
         print(f"sabsim: {error}" if str(error) else "sabsim: interrupted", file=sys.stderr)
         return getattr(error, "status", 130)

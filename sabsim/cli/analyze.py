@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     from sabsim.analysis.replay_tables import as_parquet, write_comparison, write_stats, write_tables
     from sabsim.cli.report import write_analysis
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     summaries = _measure(console, options.runs, options)
     others = _measure(console, options.compare, options) if options.compare else []
     across, labels = across_seeds(summaries, seed=options.seed), reward_labels(summaries, seed=options.seed)
@@ -120,7 +120,7 @@ def _measure(console: Console, runs: Sequence[str], options: AnalyzeOptions) -> 
     if not summaries:
         raise left_out[0]
     for reason in left_out:
-        console.print(f"left out: {reason}", soft_wrap=True, markup=False)
+        console.print(f"left out: {reason}", soft_wrap=True)
     return summaries
 
 
@@ -237,7 +237,7 @@ def _say(console: Console, summaries: Sequence[RunSummary], labels: Outcome | st
         for name, reason in summary.missing.items():
             console.print(f"{summary.run.name}: {name.replace('_', ' ')}: {reason}", soft_wrap=True)
         for why in why_left_out(summary.run):
-            console.print(f"{summary.run.name}: some replays are left out: {why}", soft_wrap=True, markup=False)
+            console.print(f"{summary.run.name}: some replays are left out: {why}", soft_wrap=True)
         if not summary.run.run.summary:
             console.print(f"{summary.run.name}: the run is not finished; this is what it has recorded so far")
     if len(summaries) < 6:

@@ -65,15 +65,15 @@ def main(arguments: Sequence[str]) -> int:
         repeats=options.repeats,
         seed=options.seed,
     )
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for name, reason in settings.backends.refused.items():
-        console.print(f"backend {name} is not measured: {reason}", markup=False, soft_wrap=True)
+        console.print(f"backend {name} is not measured: {reason}", soft_wrap=True)
     results: list[RowResult] = []
     try:
         for row in rows:
             with RowProgress(console) as progress:
                 results.append(measure_row(row, settings, progress))
-            console.print(f"{row.name}: {row.title}, {duration(results[-1].seconds)}", markup=False)
+            console.print(f"{row.name}: {row.title}, {duration(results[-1].seconds)}")
             _write(out, results, settings, finished=False)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; {len(results)} of {len(rows)} rows are in '{out}'") from None
@@ -81,8 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     console.print(as_table(results))
     for result in results:
         for finding in result.findings:
-            console.print(f"{result.row.name}: {finding}", markup=False, soft_wrap=True)
-    console.print(str(out / _MARKDOWN), markup=False, soft_wrap=True)
+            console.print(f"{result.row.name}: {finding}", soft_wrap=True)
+    console.print(str(out / _MARKDOWN), soft_wrap=True)
     return 0
 
 

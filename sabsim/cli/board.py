@@ -107,5 +107,5 @@ def percent(share: float | None) -> str:
 
 def make_board(names: Mapping[str, str]) -> LinesBoard | LiveBoard:
     """The board that fits where the output goes."""
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False, markup=False)
     return LiveBoard(names, console) if console.is_terminal else LinesBoard(names)

@@ -73,7 +73,7 @@ def _list(options: ListOptions) -> int:
     table.add_row("digits", "handwritten digits: 1,797 images of 8x8 pixels", _digits())
     for data_set in DATA_SETS.values():
         table.add_row(data_set.name, data_set.purpose, _standing(data_set, places))
-    Console(markup=False, highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
     return 0
 
 

@@ -79,17 +79,17 @@ def main(arguments: Sequence[str]) -> int:
         prog="sabsim demo",
         description="Learn the copying task and a maze online, with replay and without, and draw what happened.",
     )
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     jobs = _jobs(options)
     agents = demo_agent.configs(quick=options.quick, seed=options.seed or 0)
     out = Path(options.out)
     with RunFolder(out).locked():
         if _make_room(out):
-            console.print(f"replacing the demo in '{out}'", markup=False)
+            console.print(f"replacing the demo in '{out}'")
         write_json(out / _MARK, {"finished": False, "runs": list(_FOLDERS)})
-        console.print(_announcement(jobs[0].config, options), markup=False)
+        console.print(_announcement(jobs[0].config, options))
         summaries = _train(jobs, options)
-        console.print(demo_agent.announcement(next(iter(agents.values()))), markup=False, soft_wrap=True)
+        console.print(demo_agent.announcement(next(iter(agents.values()))), soft_wrap=True)
         played = demo_agent.train(out, agents, console)
         figures = _draw(out, jobs[0].config, next(iter(agents.values())), options)
         console.print("analysing the replay of the agents")
@@ -97,9 +97,9 @@ def main(arguments: Sequence[str]) -> int:
         verdict = f"{sentence(summaries)} {demo_agent.sentence(played)}"
         write_json(out / _MARK, {"finished": True, "verdict": verdict, "runs": summaries | played})
     console.print(_table(summaries))
-    console.print(verdict, markup=False, soft_wrap=True)
+    console.print(verdict, soft_wrap=True)
     for path in (*figures, page):
-        console.print(str(path), markup=False, soft_wrap=True)
+        console.print(str(path), soft_wrap=True)
     return 0
 
 

@@ -81,7 +81,7 @@ def train(out: Path, runs: Mapping[str, AgentConfig], console: Console) -> dict[
     for name, config in runs.items():
         words = f"{AGENTS[name]}, seed {config.run.seed}"
         if console.is_terminal:
-            console.print(words, markup=False)
+            console.print(words)
         display = make_display() if console.is_terminal else NamedLines(words)
         summaries[name] = train_agent(config, out=out / name, display=display)
     return summaries

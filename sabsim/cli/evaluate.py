@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     variants = [_variant(config, options, T) for T in options.T or (None,)]
     for variant in variants:
         require_same_data(variant, checkpoint)
-    console = Console()
+    console = Console(markup=False)
     results, refused = [], None
     for variant in variants:
         result = _play(variant, checkpoint, options, console)

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.episodes < 1:
         raise ConfigError(f"episodes = {options.episodes}: must be at least 1")
     folder = RunFolder(Path(options.run))
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     result = _play(folder, options, console)
     if options.json:
         console.print_json(data=result)

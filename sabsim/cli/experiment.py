@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,19 +71,19 @@ def main(arguments: Sequence[str]) -> int:
 
     sizes = QUICK if options.quick else Sizes()
     runs = plan(options.seeds, out, first=options.first_seed, sizes=sizes)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not options.quiet:
         console.print(f"{options.seeds} animals, {len(runs)} runs in {out}:", soft_wrap=True)
         for name, found in ARMS.items():
-            console.print(f"  {name}: {found.words}", soft_wrap=True, markup=False)
+            console.print(f"  {name}: {found.words}", soft_wrap=True)
     begun = time.perf_counter()
     swept = do_all(runs, work, options)
     for name, reason in swept.failures.items():
-        console.print(f"{name} failed: {reason}", soft_wrap=True, markup=False)
+        console.print(f"{name} failed: {reason}", soft_wrap=True)
     if not swept.summaries:
         raise SabsimError("no run was finished; nothing can be analysed")
     about = {
-        "command": " ".join(["sabsim experiment", *arguments]),
+        "command": shlex.join(["sabsim", "experiment", *arguments]),
         "arms": {name: arm.words for name, arm in ARMS.items()},
         "sizes": vars(sizes),
         "seeds": [options.first_seed, options.first_seed + options.seeds - 1],
@@ -121,9 +122,7 @@ def _analyse(console: Console, names: Sequence[str], out: Path, about: dict[str,
     written = write(animals, found, statistics(animals, found, about), folder)
     written += save(ambrose_figure(animals, found, title=title), folder / "ambrose")
     spent = duration(about["seconds_of_all_runs"])
-    console.print(
-        f"{spent} of training; in {folder}: {', '.join(path.name for path in written)}", soft_wrap=True, markup=False
-    )
+    console.print(f"{spent} of training; in {folder}: {', '.join(path.name for path in written)}", soft_wrap=True)
 
 
 def _show(console: Console, found: Sequence[Finding]) -> None:

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("nothing to write: give --nwb FILE.nwb, --parquet FOLDER or --csv FOLDER")
     if options.parquet is not None and options.csv is not None and Path(options.parquet) == Path(options.csv):
         raise ConfigError(f"csv = '{options.csv}': is the folder of --parquet as well; give another")
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for name in chosen:
         out = getattr(options, name)
         with _progress(console) as advance:

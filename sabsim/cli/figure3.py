@@ -32,9 +32,9 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str, 
 
     planned = figure3.plan(out, quick=options.quick, budget=options.budget, device=options.device, threads=options.threads)
     swept = do_all([planned], partial(train, until=until), options, gpus=options.gpus)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for reason in swept.paused.values():
-        console.print(f"{figure3.NAME}: {reason}", soft_wrap=True, markup=False)
+        console.print(f"{figure3.NAME}: {reason}", soft_wrap=True)
         return TimeUpError.status
     for reason in swept.failures.values():
         raise SabsimError(f"{figure3.NAME}: {reason}")
@@ -56,7 +56,7 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str, 
     written = figure3.write_caption(phases, about, folder, quick=options.quick)
     written += save(recall_map(run, title=_title(summary, quick=options.quick)), folder / figure3.NAME)
     console.print(_table(phases, quick=options.quick))
-    console.print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True, markup=False)
+    console.print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return 0
 
 

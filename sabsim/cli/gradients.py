@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +66,17 @@ def main(arguments: Sequence[str]) -> int:
     if not folder.checkpoint.exists():
         raise RunFolderError(f"'{folder.path}': no checkpoint yet; 'sabsim run ... --resume' goes on with the run")
     checkpoint = load_checkpoint(folder)
+    out = Path(options.out) if options.out else folder.path / "gradients"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"out = '{out}': cannot be written ({error.strerror}); give another --out") from error
     # Here and not above: help or a mistake need none of what this loads.
     from sabsim.gradients import describe, measure, write_gradients
 
     torch.set_num_threads(config.run.threads)
     seed = config.run.seed if options.seed is None else options.seed
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     learned: Any = checkpoint.played
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("rules", total=None)
@@ -84,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         )
     about = {
         "run": str(folder.path),
-        "command": " ".join(["sabsim gradients", *arguments]),
+        "command": shlex.join(["sabsim", "gradients", *arguments]),
         "task": config.task.name,
         **config.task.facts(),
         "trained_sequences": checkpoint.numbers["sequences"],
@@ -94,7 +100,6 @@ def main(arguments: Sequence[str]) -> int:
         "config": config.to_json(),
         **{"sabsim": sabsim_version(), "git": git_revision(), "torch": torch.__version__, "date": utc_now()},
     }
-    out = Path(options.out) if options.out else folder.path / "gradients"
     written = write_gradients(measured, about, out)
     written += _draw(measured, about, out)
     figures = describe(measured)
@@ -102,8 +107,8 @@ def main(arguments: Sequence[str]) -> int:
     if figures["recall"]:
         console.print(_recall_table(figures))
     for rule, why in measured.left_out.items():
-        console.print(f"{rule}: left out, {why}", markup=False, soft_wrap=True)
-    console.print(f"{', '.join(path.name for path in written)} in {out}", markup=False, soft_wrap=True)
+        console.print(f"{rule}: left out, {why}", soft_wrap=True)
+    console.print(f"{', '.join(path.name for path in written)} in {out}", soft_wrap=True)
     return 0
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         for row, (name, purpose) in enumerate(parts.items()):
             table.add_row("" if row else option, name, purpose)
         table.add_row()
-    Console(markup=False, highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
     return 0
 
 

@@ -119,7 +119,7 @@ def _render(options: ReproduceOptions) -> int:
     except OSError as error:
         raise ConfigError(f"render = '{page}': {error.strerror or error}; give a page that can be written") from error
     told = "up to date" if after == before else "tables renewed"
-    Console(highlight=False).print(f"{page}: {told}", markup=False, soft_wrap=True)
+    Console(highlight=False, markup=False).print(f"{page}: {told}", soft_wrap=True)
     return 0
 
 
@@ -205,7 +205,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
         lengths = transfer.merged(name, transfer.stored_transfers(name, folder), lengths)
         written += transfer.write_transfers(name, lengths, folder, quick=options.quick)
         _show_lines(transfer.as_lines(name, lengths, quick=options.quick))
-    Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
+    Console(highlight=False, markup=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return TimeUpError.status if found.paused else int(bool(found.failures))
 
 
@@ -214,7 +214,7 @@ def _show_lines(lines: Sequence[Sequence[str]]) -> None:
     table = Table(*lines[0], box=box.SIMPLE, padding=(0, 1, 0, 0))
     for line in lines[1:]:
         table.add_row(*line)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
@@ -232,11 +232,11 @@ def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
         line = cells(name, item, quick=quick)
         line[-1] = in_a_word(line[-1])
         table.add_row(*(line[place] for place in shown))
-    console = Console(highlight=False)
-    console.print(title, soft_wrap=True, markup=False)
+    console = Console(highlight=False, markup=False)
+    console.print(title, soft_wrap=True)
     console.print(table)
     if any(ANY_SETTING in cell for item in rows for cell in cells(name, item, quick=quick)):
-        console.print(f"{ANY_SETTING} {ANY_SETTING_MEANS}", markup=False)
+        console.print(f"{ANY_SETTING} {ANY_SETTING_MEANS}")
     for item in rows:
         for seed, why in (item.failures | item.unfinished).items():
-            console.print(f"{item.row}, seed {seed}: {why}", soft_wrap=True, markup=False)
+            console.print(f"{item.row}, seed {seed}: {why}", soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,7 +43,7 @@ class SweepOptions:
     gpus: Gpus = None
     """Share of a GPU for each run, with --ray and --device cuda: 0.25 puts four runs on one."""
     quick: bool = False
-    """A few thousand steps a run, too few to learn anything: to see that it works."""
+    """A few thousand steps a run, unless told how many, too few to learn anything: to see that it works."""
     out: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: runs/sweep or runs/quick-sweep)")] = None
     """Where the runs are kept. Given again after a kill, it goes on."""
     results: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: results/ in --out)")] = None
@@ -52,7 +52,7 @@ class SweepOptions:
     """Show nothing but errors and the table."""
 
 
-_QUICK = {"steps": 4_000, "eval_every": 4_000, "eval_episodes": 8, "final_episodes": 16}
+_QUICK: dict[str, Any] = {"steps": 4_000, "eval_every": 4_000, "eval_episodes": 8, "final_episodes": 16}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -78,9 +78,8 @@ def main(arguments: Sequence[str]) -> int:
         choose("credit", credit, CREDITS)
     for place in places:
         maker(place.env, place.env_args)
-    run = replace(chosen.run, **_QUICK) if options.quick else chosen.run
-    groups = {name: getattr(chosen, name) for name in ("learner", "signal", "optimizer")}
-    base = AgentConfig(env=places[0].env, run=run, **groups)
+    groups = {name: getattr(chosen, name) for name in ("run", "learner", "signal", "optimizer")}
+    base = AgentConfig(env=places[0].env, **groups)
     out = Path(options.out or ("runs/quick-sweep" if options.quick else "runs/sweep"))
     swept = do_all(plan(places, credits, options.seeds, base, out), work, options, gpus=options.gpus)
     if not swept.summaries:
@@ -96,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     folder = Path(options.results) if options.results else out / "results"
     written = write_table(lines, about, folder, quick=options.quick)
-    Console(highlight=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True, markup=False)
+    Console(highlight=False, markup=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return 1 if swept.failures else 0
 
 
@@ -112,6 +111,8 @@ def _parse(arguments: Sequence[str]) -> Any:
     }
     items = [(name, kind, field(default_factory=kind)) for name, kind in groups.items()]
     kind = dataclasses.make_dataclass("Options", items, frozen=True, kw_only=True)
+    # Defaults that are asked for: what is given beside them counts.
+    quick = {"run": AgentRunOptions(**_QUICK)} if "--quick" in arguments else {}
     return parse(
         kind,
         arguments,
@@ -120,7 +121,7 @@ def _parse(arguments: Sequence[str]) -> Any:
             "Train agents in every environment, by every credit rule, with several seeds; a table at the end. Resumable at "
             "any moment, and on a cluster with --ray. The options of 'sabsim agent' hold for all runs."
         ),
-        default=kind(),
+        default=kind(**quick),
     )
 
 
@@ -133,7 +134,7 @@ def _show(lines: Sequence[Any], *, quick: bool) -> None:
     """A table for each environment, as a terminal is narrow."""
     from sabsim.agents.sweep import TITLES, cells
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for environment in dict.fromkeys(line.environment for line in lines):
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
         for title in TITLES[1:]:
@@ -143,8 +144,8 @@ def _show(lines: Sequence[Any], *, quick: bool) -> None:
             if line.environment == environment:
                 table.add_row(*cells(line)[1:])
         size = " (quick: too small to learn anything)" if quick else ""
-        console.print(environment + size, soft_wrap=True, markup=False)
+        console.print(environment + size, soft_wrap=True)
         console.print(table)
     for line in lines:
         for seed, why in line.failures.items():
-            console.print(f"{line.environment}, {line.credit}, seed {seed}: {why}", soft_wrap=True, markup=False)
+            console.print(f"{line.environment}, {line.credit}, seed {seed}: {why}", soft_wrap=True)

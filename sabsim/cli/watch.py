@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     path = _path(options)
     folder = RunFolder(Path(options.run))
     parts, checkpoint = load_agent(folder)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         episodes = _play(parts, options, progress)
         config, trained = parts.config, checkpoint.numbers["env_steps"]
@@ -98,8 +98,9 @@ def main(arguments: Sequence[str]) -> int:
     for episode in episodes:
         console.print(_line(episode), soft_wrap=True)
     height, width = samples[0].shape[:2]
+    png = f" (and {path.with_suffix('.png').name}, the last of them)" if options.png else ""
     console.print(
-        f"{path}: {len(shots)} frames of {width} x {height}, {path.stat().st_size / 1e6:.2f} MB, drawn and written at "
+        f"{path}{png}: {len(shots)} frames of {width} x {height}, {path.stat().st_size / 1e6:.2f} MB, drawn and written at "
         f"{len(shots) / seconds:.0f} frames/s",
         soft_wrap=True,
     )
@@ -120,6 +121,10 @@ def _path(options: WatchOptions) -> Path:
     path = Path(options.run) / "watch.gif" if options.out is None else Path(options.out)
     if path.suffix.lower() != ".gif":
         raise ConfigError(f"out = '{path}': must end with .gif")
+    if path.is_dir():
+        raise ConfigError(f"out = '{path}': is a folder; give a file")
+    if above := next((folder for folder in path.parents if folder.exists() and not folder.is_dir()), None):
+        raise ConfigError(f"out = '{path}': '{above}' is no folder")
     return path
 
 

@@ -65,6 +65,6 @@ def _bring(file: DataFile, folder: Path, mirrors: tuple[str, ...]) -> str:
 
 
 def _short(error: Exception) -> str:
-    if isinstance(error, ValueError) and "hash" in str(error):
+    if isinstance(error, ValueError) and "does not match" in str(error):
         return "what came is truncated or altered (its digest is another)"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

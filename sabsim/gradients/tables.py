@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sabsim.runs.folder import storage_error
+from sabsim.errors import StorageError
 
 from .measure import RULES, Measured, Recalled
 
@@ -77,5 +77,5 @@ def write_gradients(measured: Measured, about: Mapping[str, Any], folder: Path) 
         with paths[1].open("w", newline="") as file:
             csv.writer(file).writerows(as_rows(measured))
     except OSError as error:
-        raise storage_error(folder, error) from error
+        raise StorageError(f"'{folder}': {error.strerror or error}; free space or give another --out") from error
     return paths
