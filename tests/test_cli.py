@@ -261,8 +261,10 @@ def test_evaluate_without_recall(credit: str, tmp_path: Path, capsys: pytest.Cap
     assert result["mse"] > 0
 
 
-@pytest.mark.parametrize("arguments", ["run copying --help", "data --help", "--help", "--version", "list"])
-@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    ("arguments", "buffered"),
+    [("--help", True), ("--help", False), ("--version", False), ("data --help", True), ("run copying --help", True)],
+)
 def test_it_runs_as_a_module_and_survives_a_closed_pipe(arguments: str, buffered: bool) -> None:
     unbuffered = [] if buffered else ["-u"]
     reader, writer = os.pipe()
