@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sabsim.intervals import over_seeds
+from sabsim.intervals import all_the_same, bootstrap_limits, over_seeds
 
 LEVEL = 0.95
 _RESAMPLES = 9_999
-_TIE = 1e-12
-"""Values that differ by less than this share of their size are the same but for rounding, as sums in another order are."""
 
 
 class Interval(NamedTuple):
@@ -35,25 +32,13 @@ def of_mean(values: NDArray[np.float64]) -> Interval:
     Values that are all the same have an interval of no width; a single value has none. Where the acceleration is not
     defined, it is the percentile interval.
     """
-    # Here and not above: it takes longer to load than many an evaluation takes.
-    from scipy.stats import bootstrap
-
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, None, None)
-    if np.ptp(values) <= _TIE * np.abs(values).max():
+    if all_the_same(values):
         return Interval(mean, mean, mean)
-    for method in ("BCa", "percentile"):
-        with warnings.catch_warnings():
-            # Of limits that are not defined, which are looked for here.
-            warnings.simplefilter("ignore")
-            found: Any = bootstrap(
-                (values,), np.mean, confidence_level=LEVEL, n_resamples=_RESAMPLES, batch=1_000, method=method,
-                rng=np.random.default_rng(0),
-            ).confidence_interval  # fmt: skip
-        if np.isfinite(found).all():
-            break
-    return Interval(mean, float(found.low), float(found.high))
+    found = bootstrap_limits(values, draws=_RESAMPLES, confidence=LEVEL)
+    return Interval(mean, None, None) if found is None else Interval(mean, found[0], found[1])
 
 
 def of_seeds(values: NDArray[np.float64], bounds: tuple[float, float] = (-inf, inf)) -> Interval:

@@ -6,15 +6,15 @@ tested here is one value per seed. Arrays are `(n,)`; random draws come from a g
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from sabsim.errors import ConfigError
+from sabsim.intervals import TIE, all_the_same, bootstrap_limits
 
 from .nulls import permuted_labels
 
@@ -23,8 +23,6 @@ Alternative = Literal["two-sided", "greater", "less"]
 
 MOST_ENUMERATED = 16
 """Up to so many values all 2^n flips of signs are tried; beyond, random ones."""
-_TIE = 1e-12
-"""Statistics that differ by less than this share of their size are equal but for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +123,13 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, draws: int = 9
     low = high = None
     if n < 3:
         method = f"no interval: {n} of the 3 values that a bootstrap needs at least"
-    elif np.ptp(found) <= _TIE * np.abs(found).max():
+    elif all_the_same(found):
         method = "no interval: all values are the same"
+    elif limits := bootstrap_limits(found, draws=draws, seed=seed, confidence=confidence):
+        low, high, kind = limits
+        method = f"{kind} bootstrap over seeds, {draws} draws"
     else:
-        low, high, method = _bootstrap(found, confidence, draws, seed)
+        method = "no interval: the bootstrap gives none"
     return Interval(n=n, estimate=estimate, low=low, high=high, confidence=confidence, method=method)
 
 
@@ -239,25 +240,9 @@ def _check_alternative(alternative: str) -> None:
 
 def _extreme(drawn: Floats, observed: float, alternative: Alternative, scale: float) -> NDArray[np.bool_]:
     """Which drawn statistics are at least as extreme as the observed one; equal ones are, whatever the rounding."""
-    slack = _TIE * scale
+    slack = TIE * scale
     if alternative == "greater":
         return drawn >= observed - slack
     if alternative == "less":
         return drawn <= observed + slack
     return np.abs(drawn) >= abs(observed) - slack
-
-
-def _bootstrap(found: Floats, confidence: float, draws: int, seed: int) -> tuple[float | None, float | None, str]:
-    """Limits and method: BCa, or the percentile interval where BCa's acceleration is not defined."""
-    rng = np.random.default_rng(seed)
-    with warnings.catch_warnings():
-        # What scipy warns of is what the check below looks for.
-        warnings.simplefilter("ignore")
-        for method in ("BCa", "percentile"):
-            result: Any = stats.bootstrap(
-                (found,), np.mean, n_resamples=draws, confidence_level=confidence, method=method, rng=rng, batch=1000
-            )
-            low, high = (float(limit) for limit in result.confidence_interval)
-            if np.isfinite(low) and np.isfinite(high):
-                return low, high, f"{method} bootstrap over seeds, {draws} draws"
-    return None, None, "no interval: the bootstrap gives none"

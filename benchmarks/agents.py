@@ -239,7 +239,7 @@ def _figures(summary: dict[str, Any], experiment: Experiment, curve: Sequence[Se
     found, unit = summary["evaluation"], experiment.unit
     paid, length = (found[name]["estimate"] for name in ("return", "length"))
     score = laps_per_1000(paid, length) if unit == "laps" else found["success"]["estimate"]
-    points = [[at, laps_per_1000(paid, length) if unit == "laps" else good] for at, good, paid, length in curve]
+    points = [[at, laps_per_1000(back, took) if unit == "laps" else won] for at, won, back, took in curve]
     good = [steps for steps, value in points if unit == "success" and value is not None and value >= GOOD]
     return {
         "score": round(score, 4),

@@ -173,7 +173,7 @@ def test_label_permutation_refuses() -> None:
 @pytest.mark.parametrize("seeds", [8, 16])
 def test_sign_flip_is_calibrated(seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its interval takes nearly all of the time and has no part in p.
-    monkeypatch.setattr("sabsim.analysis.statistics._bootstrap", lambda *_: (0.0, 0.0, ""))
+    monkeypatch.setattr("sabsim.analysis.statistics.bootstrap_limits", lambda *_, **__: (0.0, 0.0, ""))
     rng = np.random.default_rng(seeds)
     # Heavy tails, as per-seed effects have them.
     found = [sign_flip(rng.standard_t(3, seeds)).p < 0.05 for _ in range(600)]
