@@ -135,11 +135,26 @@ def test_a_run_without_evaluations_or_recorded_sequences(folder: Path, tmp_path:
         bare.length()
 
 
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports; those of its own folder by a leading dot, those above it by two."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    return names
+
+
 def test_analysis_knows_only_run_folders() -> None:
-    for path in (Path(__file__).resolve().parents[1] / "analysis").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("sabsim"):
-                assert node.module == "sabsim.errors", path
+    """It takes from sabsim what knows nothing of sabsim: how errors are called, how an interval is computed."""
+    root = Path(__file__).resolve().parents[1]
+    shared = {"sabsim.errors", "sabsim.intervals"}
+    for path in (root / "analysis").glob("*.py"):
+        ours = {name for name in imported(path) if name.startswith(("sabsim", ".."))}
+        assert ours <= shared, path
+    for name in shared:
+        assert not {name for name in imported(root / f"{name.replace('.', '/')}.py") if name.startswith(("sabsim", "."))}
 
 
 # Learning curves
