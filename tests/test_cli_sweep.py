@@ -15,6 +15,7 @@ from sabsim.agents.intervals import of_seeds
 from sabsim.agents.sweep import cells, lines_of, plan, read_place, run_name
 
 from sabsim.cli import main
+from sabsim.cli.sweep import _parse
 from sabsim.errors import ConfigError
 from sabsim.runs import Display
 from sabsim.runs.sweep import Planned, Swept
@@ -95,6 +96,11 @@ def test_quick_leaves_what_is_asked_for(tmp_path: Path) -> None:
     (path,) = out.glob("*/*/0/config.json")
     run = json.loads(path.read_text())["run"]
     assert [run[name] for name in ("steps", "final_episodes", "eval_every", "eval_episodes")] == [40, 2, 4_000, 8]
+
+
+@pytest.mark.parametrize(("words", "steps"), [("--quick", 4_000), ("--quick --no-quick", AgentRunOptions().steps)])
+def test_quick_is_what_was_said_last(words: str, steps: int) -> None:
+    assert _parse([CHAIN, *words.split()]).run.steps == steps
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, RunFolderError
 
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     from sabsim.analysis.replay_tables import as_parquet, write_comparison, write_stats, write_tables
     from sabsim.cli.report import write_analysis
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     summaries = _measure(console, options.runs, options)
     others = _measure(console, options.compare, options) if options.compare else []
     across, labels = across_seeds(summaries, seed=options.seed), reward_labels(summaries, seed=options.seed)

@@ -16,6 +16,7 @@ from tyro.conf import arg
 from sabsim.bench import ROWS, Row, RowResult, Settings, find_backends, measure_row
 from sabsim.bench.report import as_json, as_markdown, as_table
 from sabsim.choices import choose
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.devices import choose_device
 from sabsim.errors import ConfigError
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         repeats=options.repeats,
         seed=options.seed,
     )
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     for name, reason in settings.backends.refused.items():
         console.print(f"backend {name} is not measured: {reason}", soft_wrap=True)
     results: list[RowResult] = []

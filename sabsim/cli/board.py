@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from sabsim.cli.console import plain_console
 from sabsim.runs.progress import Lines, Status, duration, number
 
 
@@ -107,5 +107,5 @@ def percent(share: float | None) -> str:
 
 def make_board(names: Mapping[str, str]) -> LinesBoard | LiveBoard:
     """The board that fits where the output goes."""
-    console = Console(file=sys.stdout, highlight=False, markup=False)
+    console = plain_console()
     return LiveBoard(names, console) if console.is_terminal else LinesBoard(names)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.choices import choose
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.data import DATA_SETS, DataSet, fetch, roots
 from sabsim.data.places import fault, present
@@ -73,7 +73,7 @@ def _list(options: ListOptions) -> int:
     table.add_row("digits", "handwritten digits: 1,797 images of 8x8 pixels", _digits())
     for data_set in DATA_SETS.values():
         table.add_row(data_set.name, data_set.purpose, _standing(data_set, places))
-    Console(highlight=False, markup=False).print(table)
+    plain_console().print(table)
     return 0
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import arg
 
 from sabsim.agents import AgentConfig
 from sabsim.cli import demo_agent
 from sabsim.cli.board import make_board, percent
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
 from sabsim.runs import LearnerOptions, RunConfig, RunFolder, RunOptions, build
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="sabsim demo",
         description="Learn the copying task and a maze online, with replay and without, and draw what happened.",
     )
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     jobs = _jobs(options)
     agents = demo_agent.configs(quick=options.quick, seed=options.seed or 0)
     out = Path(options.out)

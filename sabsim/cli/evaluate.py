@@ -14,6 +14,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.choices import choose
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, RunFolderError, StorageError
 from sabsim.runs import RunConfig, RunFolder, load_checkpoint
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     variants = [_variant(config, options, T) for T in options.T or (None,)]
     for variant in variants:
         require_same_data(variant, checkpoint)
-    console = Console(markup=False)
+    console = plain_console()
     results, refused = [], None
     for variant in variants:
         result = _play(variant, checkpoint, options, console)

@@ -15,6 +15,7 @@ from tyro.conf import Positional, arg
 
 from sabsim.agents import evaluate, load_agent
 from sabsim.agents.summary import figures
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
 from sabsim.runs import RunFolder
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.episodes < 1:
         raise ConfigError(f"episodes = {options.episodes}: must be at least 1")
     folder = RunFolder(Path(options.run))
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     result = _play(folder, options, console)
     if options.json:
         console.print_json(data=result)

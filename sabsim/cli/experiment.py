@@ -14,6 +14,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.cli.sweeping import Ray, do_all
 from sabsim.errors import ConfigError, SabsimError
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
     sizes = QUICK if options.quick else Sizes()
     runs = plan(options.seeds, out, first=options.first_seed, sizes=sizes)
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     if not options.quiet:
         console.print(f"{options.seeds} animals, {len(runs)} runs in {out}:", soft_wrap=True)
         for name, found in ARMS.items():

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from tyro.conf import Positional, arg
 
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
 
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("nothing to write: give --nwb FILE.nwb, --parquet FOLDER or --csv FOLDER")
     if options.parquet is not None and options.csv is not None and Path(options.parquet) == Path(options.csv):
         raise ConfigError(f"csv = '{options.csv}': is the folder of --parquet as well; give another")
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     for name in chosen:
         out = getattr(options, name)
         with _progress(console) as advance:

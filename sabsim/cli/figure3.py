@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from sabsim.cli.console import plain_console
 from sabsim.cli.sweeping import do_all
 from sabsim.errors import SabsimError, TimeUpError
 from sabsim.reproduce import figure3
@@ -32,7 +32,7 @@ def reproduce(options: ReproduceOptions, out: Path, folder: Path, command: str, 
 
     planned = figure3.plan(out, quick=options.quick, budget=options.budget, device=options.device, threads=options.threads)
     swept = do_all([planned], partial(train, until=until), options, gpus=options.gpus)
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     for reason in swept.paused.values():
         console.print(f"{figure3.NAME}: {reason}", soft_wrap=True)
         return TimeUpError.status

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError, RunFolderError
 from sabsim.runs import RunFolder, load_checkpoint
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
 
     torch.set_num_threads(config.run.threads)
     seed = config.run.seed if options.seed is None else options.seed
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     learned: Any = checkpoint.played
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("rules", total=None)

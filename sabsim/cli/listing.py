@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from sabsim.cells import CELLS
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.cli.run import first_line
 from sabsim.credit import CREDIT_RULES
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         for row, (name, purpose) in enumerate(parts.items()):
             table.add_row("" if row else option, name, purpose)
         table.add_row()
-    Console(highlight=False, markup=False).print(table)
+    plain_console().print(table)
     return 0
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.cli.run import end_of
 from sabsim.cli.sweeping import Gpus, Ray, do_all, joined, require_share
@@ -119,7 +119,7 @@ def _render(options: ReproduceOptions) -> int:
     except OSError as error:
         raise ConfigError(f"render = '{page}': {error.strerror or error}; give a page that can be written") from error
     told = "up to date" if after == before else "tables renewed"
-    Console(highlight=False, markup=False).print(f"{page}: {told}", soft_wrap=True)
+    plain_console().print(f"{page}: {told}", soft_wrap=True)
     return 0
 
 
@@ -205,7 +205,7 @@ def _reproduce(name: str, options: ReproduceOptions, out: Path, folder: Path, un
         lengths = transfer.merged(name, transfer.stored_transfers(name, folder), lengths)
         written += transfer.write_transfers(name, lengths, folder, quick=options.quick)
         _show_lines(transfer.as_lines(name, lengths, quick=options.quick))
-    Console(highlight=False, markup=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
+    plain_console().print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return TimeUpError.status if found.paused else int(bool(found.failures))
 
 
@@ -214,7 +214,7 @@ def _show_lines(lines: Sequence[Sequence[str]]) -> None:
     table = Table(*lines[0], box=box.SIMPLE, padding=(0, 1, 0, 0))
     for line in lines[1:]:
         table.add_row(*line)
-    Console(highlight=False, markup=False).print(table)
+    plain_console().print(table)
 
 
 def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
@@ -232,7 +232,7 @@ def _show(name: str, rows: Sequence[Figures], *, quick: bool) -> None:
         line = cells(name, item, quick=quick)
         line[-1] = in_a_word(line[-1])
         table.add_row(*(line[place] for place in shown))
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     console.print(title, soft_wrap=True)
     console.print(table)
     if any(ANY_SETTING in cell for item in rows for cell in cells(name, item, quick=quick)):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from sabsim.choices import choose, require_at_least
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.cli.sweeping import Gpus, Ray, do_all, require_share
 from sabsim.errors import ConfigError, SabsimError
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     folder = Path(options.results) if options.results else out / "results"
     written = write_table(lines, about, folder, quick=options.quick)
-    Console(highlight=False, markup=False).print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
+    plain_console().print(f"{', '.join(path.name for path in written)} in {folder}", soft_wrap=True)
     return 1 if swept.failures else 0
 
 
@@ -111,18 +111,16 @@ def _parse(arguments: Sequence[str]) -> Any:
     }
     items = [(name, kind, field(default_factory=kind)) for name, kind in groups.items()]
     kind = dataclasses.make_dataclass("Options", items, frozen=True, kw_only=True)
-    # Defaults that are asked for: what is given beside them counts.
-    quick = {"run": AgentRunOptions(**_QUICK)} if "--quick" in arguments else {}
-    return parse(
-        kind,
-        arguments,
-        prog="sabsim sweep",
-        description=(
-            "Train agents in every environment, by every credit rule, with several seeds; a table at the end. Resumable at "
-            "any moment, and on a cluster with --ray. The options of 'sabsim agent' hold for all runs."
-        ),
-        default=kind(**quick),
+    description = (
+        "Train agents in every environment, by every credit rule, with several seeds; a table at the end. Resumable at any "
+        "moment, and on a cluster with --ray. The options of 'sabsim agent' hold for all runs."
     )
+    options: Any = parse(kind, arguments, prog="sabsim sweep", description=description)
+    if options.sweep.quick:
+        # Defaults that are asked for: what is given beside them counts.
+        quick = kind(run=AgentRunOptions(**_QUICK))
+        options = parse(kind, arguments, prog="sabsim sweep", description=description, default=quick)
+    return options
 
 
 def _made_by(summary: dict[str, Any]) -> str:
@@ -134,7 +132,7 @@ def _show(lines: Sequence[Any], *, quick: bool) -> None:
     """A table for each environment, as a terminal is narrow."""
     from sabsim.agents.sweep import TITLES, cells
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     for environment in dict.fromkeys(line.environment for line in lines):
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
         for title in TITLES[1:]:

@@ -9,11 +9,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
 from rich.progress import Progress
 from tyro.conf import Positional, arg
 
 from sabsim.agents import AgentConfig, AgentParts, Watched, drawing_maker, load_agent, watch
+from sabsim.cli.console import plain_console
 from sabsim.cli.parse import parse
 from sabsim.errors import ConfigError
 from sabsim.runs import RunFolder
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
     path = _path(options)
     folder = RunFolder(Path(options.run))
     parts, checkpoint = load_agent(folder)
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         episodes = _play(parts, options, progress)
         config, trained = parts.config, checkpoint.numbers["env_steps"]
